@@ -1,0 +1,68 @@
+"""Contracts: a subject, what is asked there and what is answered, checked by types on both ends."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+from shared.bus.context import CallContext
+from shared.bus.messages import Message, read, write
+
+Q = TypeVar("Q", bound=Message)
+A = TypeVar("A", bound=Message)
+
+Handler = Callable[[Q, CallContext], Awaitable[A]]
+RawHandler = Callable[[bytes, CallContext], Awaitable[bytes]]
+
+
+class Kind(Enum):
+    """What a call does: whether it may be tried again by itself, and how many seconds it has by default."""
+
+    READ = 5.0
+    CHANGE = 15.0
+    DISPATCH = 120.0
+
+    @property
+    def seconds(self) -> float:
+        """The default deadline, in seconds from the start of the call."""
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Contract(Generic[Q, A]):
+    """One call: its name (`<service>.<noun>.<verb>`), its request and its reply."""
+
+    name: str
+    request: type[Q]
+    reply: type[A]
+    kind: Kind
+
+    @property
+    def subject(self) -> str:
+        """The subject on the bus."""
+        return f"peanut.{self.name}"
+
+    @property
+    def service(self) -> str:
+        """The service that answers."""
+        return self.name.partition(".")[0]
+
+    def answered_by(self, handler: Handler[Q, A]) -> "Endpoint":
+        """An endpoint that parses the request, calls `handler` and writes its reply."""
+
+        async def answer(body: bytes, context: CallContext) -> bytes:
+            return write(await handler(read(self.request, body), context))
+
+        return Endpoint(self.subject, answer)
+
+    def answered_in_bytes_by(self, handler: RawHandler) -> "Endpoint":
+        """An endpoint for a hot path, whose handler reads and writes the JSON itself."""
+        return Endpoint(self.subject, handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A handler on its subject."""
+
+    subject: str
+    answer: RawHandler

@@ -1,0 +1,30 @@
+"""Time as the platform tells it: UTC, milliseconds, RFC 3339 with `Z`."""
+
+import time
+from datetime import UTC, datetime
+
+
+def utc_now() -> datetime:
+    """The current time in UTC, cut to milliseconds so that it survives every round trip unchanged."""
+    return from_unix_ms(unix_ms())
+
+
+def unix_ms() -> int:
+    """Milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def to_unix_ms(moment: datetime) -> int:
+    """A moment as milliseconds since the Unix epoch."""
+    return round(moment.timestamp() * 1000)
+
+
+def from_unix_ms(milliseconds: int) -> datetime:
+    """Milliseconds since the Unix epoch as a moment in UTC."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
+
+
+def rfc3339(moment: datetime) -> str:
+    """`2026-11-22T10:37:25.123Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

@@ -1,0 +1,151 @@
+"""What the audit service answers: appends with receipts, and queries."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from shared.bus import Contract, Kind, Message, Moment
+
+
+class Action(StrEnum):
+    """Everything that is recorded; a closed list, `noun.past_participle`."""
+
+    AUTH_LOGIN = "auth.login"
+    AUTH_LOGOUT = "auth.logout"
+    AUTH_LOGIN_FAILED = "auth.login_failed"
+    AUTH_PASSWORD_CHANGED = "auth.password_changed"  # noqa: S105  # an action's name
+    KEY_CREATED = "key.created"
+    KEY_REVOKED = "key.revoked"
+    AGENT_CREATED = "agent.created"
+    AGENT_UPDATED = "agent.updated"
+    AGENT_DELETED = "agent.deleted"
+    AGENT_REQUEST = "agent.request"
+    REQUEST_REFUSED = "request.refused"
+
+
+class Phase(StrEnum):
+    """An intent is recorded before an effect, an outcome after it."""
+
+    INTENT = "intent"
+    OUTCOME = "outcome"
+
+
+class Outcome(StrEnum):
+    """How it ended. `unknown` is written by the audit service for an intent that nobody concluded."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    DENIED = "denied"
+    UNKNOWN = "unknown"
+
+
+Details = dict[str, Any]
+Short = Annotated[str, Field(max_length=256)]
+
+
+class NewEntry(Message):
+    """An entry as a service sends it. `id` is the edge's event id: once per (id, phase)."""
+
+    id: Annotated[str, Field(min_length=1, max_length=64)]
+    request_id: Short
+    phase: Phase = Field(strict=False)
+    action: Action = Field(strict=False)
+    outcome: Outcome | None = Field(default=None, strict=False)
+    user_id: Short = ""
+    user_email: Annotated[str, Field(max_length=1024)] = ""
+    ip_address: Short = ""
+    user_agent: Annotated[str, Field(max_length=1024)] = ""
+    resource_type: Short = ""
+    resource_id: Short = ""
+    details: Details = Field(default_factory=dict)
+    timestamp: Moment
+    conclude_by: int | None = None
+    """For an intent: the Unix milliseconds by which its outcome is due."""
+
+
+class Append(Message):
+    """Entries that are committed together. None at all asks only whether the log can be written."""
+
+    entries: list[NewEntry]
+
+
+class Receipt(Message):
+    """Proof that an entry is committed: its place in the log and the fingerprint that covers all before it."""
+
+    index: int
+    fingerprint: str
+
+
+class Receipts(Message):
+    """One receipt per entry, in the order they were sent."""
+
+    receipts: list[Receipt]
+
+
+def append_contract(service: str) -> Contract[Append, Receipts]:
+    """The append of one service: the bus lets nobody else publish there, so the subject says who wrote."""
+    return Contract(f"audit.entry.append.{service}", Append, Receipts, Kind.CHANGE)
+
+
+class Query(Message):
+    """Filters and a page of the log, newest first."""
+
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+    user_id: str | None = None
+    action: Action | None = Field(default=None, strict=False)
+    resource_type: str | None = None
+    resource_id: str | None = None
+    outcome: Outcome | None = Field(default=None, strict=False)
+    request_id: str | None = None
+    start_date: Moment | None = None
+    end_date: Moment | None = None
+    verify: Literal["full"] | None = None
+
+
+class Entry(Message):
+    """An entry as it stands in the log. The first one's `previous_fingerprint` is GENESIS."""
+
+    index: int
+    id: str
+    request_id: str
+    source: str
+    phase: Phase = Field(strict=False)
+    action: str
+    outcome: Outcome | None = Field(strict=False)
+    user_id: str
+    user_email: str
+    ip_address: str
+    user_agent: str
+    resource_type: str
+    resource_id: str
+    details: Details
+    timestamp: Moment
+    previous_fingerprint: str
+    fingerprint: str
+
+
+class Integrity(Message):
+    """What stands behind `integrity_valid`. `scrub_age_seconds` is the age of the last check of the whole log."""
+
+    status: Literal["valid", "invalid", "verifying"]
+    verified_entries: int
+    checkpoint: str | None
+    scrub_age_seconds: float | None
+    first_bad_index: int | None = None
+
+
+class Page(Message):
+    """A page of the log, and whether the whole log is what was written."""
+
+    entries: list[Entry]
+    total: int
+    page: int
+    limit: int
+    pages: int
+    integrity_valid: bool
+    integrity: Integrity
+
+
+QUERY = Contract("audit.entry.query", Query, Page, Kind.READ)

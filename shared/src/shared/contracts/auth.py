@@ -1,0 +1,138 @@
+"""What the auth service answers: sessions, passwords, API keys and identities."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.bus import Contract, HttpMessage, Kind, Message, Moment, Nothing, Secret
+from shared.principal import Principal, Role
+
+Email = Annotated[str, Field(min_length=3, max_length=320)]
+KeyName = Annotated[str, Field(min_length=1, max_length=64)]
+RoleField = Annotated[Role, Field(strict=False)]
+
+
+class User(Message):
+    """A person as everybody may see them who is signed in as them."""
+
+    id: str
+    email: str
+    name: str
+    role: RoleField
+    totp_enabled: bool
+    backup_codes_left: int
+    must_change_password: bool
+    created_at: Moment
+    last_login_at: Moment | None
+
+
+class LogIn(HttpMessage):
+    """An e-mail address and a password."""
+
+    email: Email = Field(examples=["admin@peanut.local"])
+    password: Secret = Field(examples=["correct horse battery staple"])
+
+
+class Session(Message):
+    """A session that was opened. `token` goes into the cookie and nowhere else."""
+
+    user: User
+    expires_at: Moment
+    token: Secret
+
+
+class LoggedIn(Message):
+    """The answer to a log-in."""
+
+    require_totp: Literal[False] = False
+    user: User
+    expires_at: Moment
+
+
+class ChangePassword(HttpMessage):
+    """The password until now and the one from now on."""
+
+    current_password: Secret
+    new_password: Secret = Field(description="12 to 1024 bytes, not common, not the e-mail address")
+
+
+class Credential(Message):
+    """What a caller showed: the session cookie's value or an API key. Exactly one is given."""
+
+    session_token: Secret | None = None
+    api_key: Secret | None = None
+
+
+class Identity(Message):
+    """Who a credential stands for, until when, as of which version of the identities."""
+
+    principal: Principal
+    user: User
+    expires_at: Moment | None
+    version: int
+
+
+class NewKey(HttpMessage):
+    """A wish for an API key. What is left out is unlimited; `role` may not be above the owner's."""
+
+    name: KeyName = Field(examples=["ci"])
+    role: RoleField = Role.VIEWER
+    expires_at: Moment | None = None
+
+
+class Key(Message):
+    """An API key as it can be listed."""
+
+    id: str
+    name: str
+    role: RoleField
+    prefix: str
+    expires_at: Moment | None
+    created_at: Moment
+
+
+class CreatedKey(Key):
+    """The only message that ever holds the key itself."""
+
+    key: Secret
+
+
+class ListKeys(Message):
+    """A page of the caller's keys."""
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+    cursor: str | None = None
+
+
+class Keys(Message):
+    """A page of keys; `next_cursor` is None on the last one."""
+
+    items: list[Key]
+    next_cursor: str | None
+
+
+class RevokeKey(Message):
+    """The key that shall open nothing from now on."""
+
+    id: str
+
+
+class IssueKey(Message):
+    """A wish of the local operator identity for a key that belongs to the user with this e-mail address."""
+
+    owner_email: str
+    name: KeyName
+    role: RoleField
+
+
+LOG_IN = Contract("auth.session.open", LogIn, Session, Kind.CHANGE)
+LOG_OUT = Contract("auth.session.close", Nothing, Nothing, Kind.CHANGE)
+RESOLVE = Contract("auth.identity.resolve", Credential, Identity, Kind.READ)
+CHANGE_PASSWORD = Contract("auth.password.change", ChangePassword, Nothing, Kind.CHANGE)
+CREATE_KEY = Contract("auth.key.create", NewKey, CreatedKey, Kind.CHANGE)
+LIST_KEYS = Contract("auth.key.list", ListKeys, Keys, Kind.READ)
+REVOKE_KEY = Contract("auth.key.revoke", RevokeKey, Nothing, Kind.CHANGE)
+ISSUE_KEY = Contract("auth.key.issue", IssueKey, CreatedKey, Kind.CHANGE)
+
+IDENTITIES = "auth.identity"
+"""The name of the version that every change to a user, a session or a key raises."""

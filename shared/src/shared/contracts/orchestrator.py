@@ -1,0 +1,185 @@
+"""What the orchestrator answers: agents, their health, and dispatch."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from shared.bus import Contract, HttpMessage, Kind, Message, Moment, Nothing, Secret
+
+AgentType = Literal["ollama", "openai", "echo"]
+AgentStatus = Literal["online", "degraded", "offline", "maintenance"]
+AgentName = Annotated[str, Field(min_length=2, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+ModelName = Annotated[str, Field(min_length=1, max_length=200)]
+Endpoint = Annotated[str, Field(min_length=1, max_length=2048)]
+ApiKey = Annotated[Secret, Field(min_length=1, max_length=4096)]
+MaxTokens = Annotated[int, Field(ge=1, le=200_000)]
+Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
+Priority = Annotated[int, Field(ge=1, le=10)]
+Weight = Annotated[int, Field(ge=1, le=100)]
+Tag = Annotated[str, Field(min_length=1, max_length=64)]
+Tags = Annotated[list[Tag], Field(max_length=32)]
+Metadata = Annotated[dict[Annotated[str, Field(max_length=64)], Any], Field(max_length=32)]
+
+
+class RegisterAgent(HttpMessage):
+    """An agent to be added to the pool."""
+
+    name: AgentName = Field(examples=["llama"])
+    type: AgentType = Field(examples=["ollama"])
+    endpoint: Endpoint | None = Field(default=None, examples=["http://localhost:11434"])
+    model: ModelName = Field(examples=["qwen2.5:7b"])
+    api_key: ApiKey | None = Field(default=None, description="Sent to the agent as a bearer token; never shown again")
+    max_tokens: MaxTokens = 4096
+    temperature: Temperature = 0
+    priority: Priority = 5
+    weight: Weight = 10
+    tags: Tags = Field(default_factory=list, examples=[["code"]])
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class AgentChanges(HttpMessage):
+    """The fields of an agent that shall change; those left out stay. `apiKey: null` removes the key."""
+
+    name: AgentName | None = None
+    endpoint: Endpoint | None = None
+    model: ModelName | None = None
+    api_key: ApiKey | None = None
+    max_tokens: MaxTokens | None = None
+    temperature: Temperature | None = None
+    priority: Priority | None = None
+    weight: Weight | None = None
+    tags: Tags | None = None
+    metadata: Metadata | None = None
+
+    @model_validator(mode="after")
+    def _only_a_key_can_be_removed(self) -> Self:
+        for name in self.model_fields_set - {"api_key"}:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} cannot be null; leave it out to keep it")
+        return self
+
+
+class AgentHealth(Message):
+    """How an agent fares, as this replica sees it. `latency_ms` is that of the last probe."""
+
+    agent_id: str
+    status: AgentStatus
+    latency_ms: float | None
+    success_rate: float | None
+    request_count: int
+    error_count: int
+    last_checked_at: Moment | None
+    details: str
+
+
+class Agent(Message):
+    """An agent of the pool. `version` grows with each change and is its ETag."""
+
+    id: str
+    name: str
+    type: AgentType
+    endpoint: str | None
+    model: str
+    has_api_key: bool
+    max_tokens: int
+    temperature: float
+    priority: int
+    weight: int
+    tags: list[str]
+    metadata: dict[str, Any]
+    created_at: Moment
+    updated_at: Moment
+    version: int
+    health: AgentHealth
+
+
+class ListAgents(Message):
+    """Filters and a page of the agents."""
+
+    type: AgentType | None = None
+    status: AgentStatus | None = None
+    tag: str | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+    cursor: str | None = None
+
+
+class Agents(Message):
+    """A page of agents in the order they were registered; `next_cursor` is None on the last one."""
+
+    items: list[Agent]
+    next_cursor: str | None
+
+
+class GetAgent(Message):
+    """One agent."""
+
+    id: str
+
+
+class UpdateAgent(Message):
+    """Changes to one agent, only if it still has `if_version` when that is given."""
+
+    id: str
+    if_version: int | None = None
+    changes: AgentChanges
+
+
+class Turn(HttpMessage):
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[str, Field(max_length=100_000)]
+    timestamp: Moment | None = None
+
+
+class Dispatch(HttpMessage):
+    """A message for an agent: a named one, or the one that is chosen among those that match."""
+
+    message: Annotated[str, Field(min_length=1, max_length=100_000)] = Field(examples=["Hello"])
+    agent_id: str | None = Field(default=None, max_length=64)
+    model: ModelName | None = None
+    tags: Tags = Field(default_factory=list)
+    context: Annotated[list[Turn], Field(max_length=1000)] = Field(default_factory=list)
+
+
+class Usage(Message):
+    """Tokens as the agent counted them; zero where it does not say."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Attempt(Message):
+    """One agent that was tried, and how that ended."""
+
+    agent_id: str
+    agent_name: str
+    outcome: str
+    latency_ms: float
+
+
+class Dispatched(Message):
+    """An agent's answer."""
+
+    request_id: str
+    agent_id: str
+    session_id: str | None
+    message: str
+    model: str
+    tokens_used: int
+    usage: Usage
+    latency_ms: float
+    attempts: list[Attempt]
+    timestamp: Moment
+
+
+REGISTER_AGENT = Contract("orchestrator.agent.register", RegisterAgent, Agent, Kind.CHANGE)
+LIST_AGENTS = Contract("orchestrator.agent.list", ListAgents, Agents, Kind.READ)
+GET_AGENT = Contract("orchestrator.agent.get", GetAgent, Agent, Kind.READ)
+UPDATE_AGENT = Contract("orchestrator.agent.update", UpdateAgent, Agent, Kind.CHANGE)
+REMOVE_AGENT = Contract("orchestrator.agent.remove", GetAgent, Nothing, Kind.CHANGE)
+CHECK_AGENT = Contract("orchestrator.agent.check", GetAgent, AgentHealth, Kind.CHANGE)
+DISPATCH = Contract("orchestrator.dispatch.run", Dispatch, Dispatched, Kind.DISPATCH)
+
+AGENTS = "orchestrator.agent"
+"""The name of the version that every change to the registry raises."""

@@ -1,0 +1,72 @@
+"""SQL: one database per service, reads that see a snapshot and writes that never meet half-way."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+WRITING = "peanut_writing"
+BUSY_TIMEOUT_S = 10
+
+
+class Database:
+    """A service's database. Replicas on one machine share an SQLite file; its transactions keep them apart."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._writing_engine = engine.execution_options(**{WRITING: True})
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that only reads; everything in it is of one moment."""
+        async with self._engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that writes: committed at the end of the block, rolled back when it raises.
+
+        It begins IMMEDIATE: an SQLite transaction that reads first and writes later can fail with a stale snapshot.
+        """
+        async with self._writing_engine.begin() as connection:
+            yield connection
+
+
+@asynccontextmanager
+async def open_database(url: str, *, connections: int = 4) -> AsyncIterator[Database]:
+    """Opens the database at `url` (SQLAlchemy, async driver) and closes it at the end."""
+    engine = create_async_engine(url, pool_size=connections, max_overflow=0)
+    if engine.dialect.name == "sqlite":
+        use_sqlite_well(engine.sync_engine)
+    try:
+        yield Database(engine)
+    finally:
+        await engine.dispose()
+
+
+def use_sqlite_well(engine: Any) -> None:
+    """Durable commits, readers that never wait for a writer, and transactions that we begin ourselves."""
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver would begin by itself, and only at the first write
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_S * 1000}",
+        "journal_mode = WAL",
+        "synchronous = FULL",  # an acknowledged commit survives a power failure
+        "foreign_keys = ON",
+        "trusted_schema = OFF",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    writing = connection.get_execution_options().get(WRITING, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

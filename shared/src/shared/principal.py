@@ -1,0 +1,79 @@
+"""Who asks: the identity that a call carries through every service."""
+
+from enum import StrEnum
+from functools import lru_cache
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.errors import Forbidden
+
+
+class Role(StrEnum):
+    """What a caller may do; each role includes the ones before it."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, other: "Role") -> bool:
+        """Whether this role may do what `other` may."""
+        return _RANK[self] >= _RANK[other]
+
+
+_RANK = {Role.VIEWER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
+
+
+class PrincipalKind(StrEnum):
+    """By what the caller proved who it is."""
+
+    SESSION = "session"
+    KEY = "key"
+    LOCAL_OPERATOR = "local-operator"
+
+
+class Principal(BaseModel):
+    """An authenticated caller, as the edge (or the local operator identity) vouches for it on the bus."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: PrincipalKind
+    user_id: str
+    email: str
+    role: Role
+    credential_id: str
+    """The session's or the key's id."""
+
+    def must_be(self, role: Role) -> None:
+        """Raises Forbidden unless the caller's role includes `role`."""
+        if not self.role.includes(role):
+            raise Forbidden(f"This needs the role {role}; yours is {self.role}.")
+
+
+class Origin(BaseModel):
+    """Where a call came from, as the edge saw it: for limits and for the audit log."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ip_address: str = ""
+    user_agent: str = ""
+
+
+class Caller(BaseModel):
+    """Who asks and from where. `principal` is None before a login."""
+
+    model_config = ConfigDict(frozen=True)
+
+    principal: Principal | None = None
+    origin: Origin = Origin()
+
+
+@lru_cache(maxsize=4096)
+def encode_caller(caller: Caller) -> str:
+    """The caller as an ASCII header value (escaped JSON): nats-py loses every header beside a non-ASCII one."""
+    return caller.model_dump_json(ensure_ascii=True)
+
+
+@lru_cache(maxsize=4096)
+def decode_caller(header: str) -> Caller:
+    """The reverse of `encode_caller`; raises ValueError for anything else."""
+    return Caller.model_validate_json(header)

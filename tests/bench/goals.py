@@ -1,0 +1,130 @@
+"""The columns Must and Goal of DESIGN.md section 10 for the rows that are measured here, and how a run stands to them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tests.bench.load import Measured
+
+SERVICES = ("edge", "auth", "orchestrator", "audit")
+
+_GATEWAYS = (
+    # Name, times it, and its dispatches/s at 16 and 64 as section 10 has them, measured on another machine.
+    ("Portkey", 2, {16: 923, 64: 1_311}),
+    ("the Node original", 5, {16: 451, 64: 538}),
+    ("LiteLLM", 25, {16: 98, 64: 98}),
+)
+
+
+class Verdict(StrEnum):
+    """How a measured value stands to its limits."""
+
+    GOAL_MET = "goal met"
+    MUST_MET = "must met"
+    BELOW_GOAL = "below goal"
+    BELOW_MUST = "below must"
+    NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything measured that a goal may speak of."""
+
+    rows: Mapping[tuple[str, int], Measured]
+    """By row name and concurrency."""
+    memory_mb: Mapping[str, float]
+    """Resident memory by role, of its largest process."""
+    start_s: float | None
+
+    def rate(self, row: str, connections: int) -> float | None:
+        measured = self.rows.get((row, connections))
+        return measured.requests_per_second if measured else None
+
+    def latency_ms(self, row: str, connections: int, quantile: str) -> float | None:
+        measured = self.rows.get((row, connections))
+        return measured.latency_ms.get(quantile) if measured else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One line of section 10 beside what was measured."""
+
+    title: str
+    unit: str
+    value: float | None
+    must: float | None
+    goal: float
+    more_is_better: bool
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.value is None:
+            return Verdict.NOT_MEASURED
+        if self._reaches(self.goal):
+            return Verdict.GOAL_MET
+        if self.must is None:
+            return Verdict.BELOW_GOAL
+        return Verdict.MUST_MET if self._reaches(self.must) else Verdict.BELOW_MUST
+
+    def _reaches(self, limit: float) -> bool:
+        assert self.value is not None
+        return self.value >= limit if self.more_is_better else self.value <= limit
+
+
+def standings(figures: Figures) -> list[Standing]:
+    """Every limit that this benchmark can speak of."""
+    upstream_ms = figures.latency_ms("upstream", 1, "p50")
+    services_mb = [figures.memory_mb[name] for name in SERVICES if name in figures.memory_mb]
+    return [
+        _at_least("dispatch at 16", "requests/s", figures.rate("dispatch", 16), 1_200, 2_000),
+        _at_least("dispatch at 64", "requests/s", figures.rate("dispatch", 64), 1_800, 3_000),
+        *_shares_of_others(figures),
+        _at_most(
+            "dispatch at 1, p50 beyond the upstream's p50",
+            "ms",
+            _difference(figures.latency_ms("dispatch", 1, "p50"), upstream_ms),
+            3,
+            1.5,
+        ),
+        _at_most(
+            "dispatch at 1, p99 beyond the upstream's p50",
+            "ms",
+            _difference(figures.latency_ms("dispatch", 1, "p99"), upstream_ms),
+            8,
+            5,
+        ),
+        _at_most("dispatch at 64, p99", "ms", figures.latency_ms("dispatch", 64, "p99"), 100, 50),
+        _at_least("GET /auth/me at 32", "requests/s", figures.rate("me", 32), 6_000, 14_000),
+        _at_least("GET /agents at 32", "requests/s", figures.rate("agents", 32), 3_000, 5_000),
+        _at_most("largest service after load", "MB", max(services_mb, default=None), 110, 90),
+        _at_most("start to all ready", "s", figures.start_s, 6, 4),
+    ]
+
+
+def _shares_of_others(figures: Figures) -> list[Standing]:
+    """The dispatch rate as a multiple of other gateways' rates: limits of the column Goal only."""
+    lines = []
+    for connections in (16, 64):
+        rate = figures.rate("dispatch", connections)
+        bare = _ratio(rate, figures.rate("bare", connections))
+        lines.append(_at_least(f"dispatch at {connections}, share of the bare proxy", "x", bare, None, 0.6))
+        for name, times, rates in _GATEWAYS:
+            title = f"dispatch at {connections}, multiple of {name}'s {rates[connections]:,}/s"
+            lines.append(_at_least(title, "x", _ratio(rate, rates[connections]), None, times))
+    return lines
+
+
+def _at_least(title: str, unit: str, value: float | None, must: float | None, goal: float) -> Standing:
+    return Standing(title=title, unit=unit, value=value, must=must, goal=goal, more_is_better=True)
+
+
+def _at_most(title: str, unit: str, value: float | None, must: float | None, goal: float) -> Standing:
+    return Standing(title=title, unit=unit, value=value, must=must, goal=goal, more_is_better=False)
+
+
+def _difference(value: float | None, base: float | None) -> float | None:
+    return None if value is None or base is None else value - base
+
+
+def _ratio(value: float | None, base: float | None) -> float | None:
+    return None if value is None or not base else value / base

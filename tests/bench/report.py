@@ -1,0 +1,179 @@
+"""What a run found, as a table for people and as JSON for everything else."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+from tests.bench.goals import Figures, Standing, standings
+from tests.bench.load import Measured
+from tests.bench.machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRow:
+    """A row at one concurrency."""
+
+    name: str
+    title: str
+    measured: Measured
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCheck:
+    """Whether everything that was acknowledged is in the record."""
+
+    name: str
+    acknowledged: int
+    recorded: int
+
+    @property
+    def complete(self) -> bool:
+        return self.acknowledged == self.recorded
+
+
+@dataclass(slots=True)
+class Report:
+    """A run, filled in as it goes on."""
+
+    began_at: datetime
+    machine: Machine
+    warm_up_s: float
+    measured_s: float
+    rows: list[MeasuredRow] = field(default_factory=list)
+    records: list[RecordCheck] = field(default_factory=list)
+    memory_mb: dict[str, float] = field(default_factory=dict)
+    """Resident memory after the load by role, of its largest process."""
+    starts_s: dict[str, float] = field(default_factory=dict)
+    """Time until every service answers: "first" on an empty data folder, "again" on one that is in use."""
+    restarted: list[str] = field(default_factory=list)
+    """Roles whose processes did not live through the run."""
+
+    @property
+    def standings(self) -> list[Standing]:
+        figures = Figures(
+            rows={(row.name, row.measured.connections): row.measured for row in self.rows},
+            memory_mb=self.memory_mb,
+            start_s=self.starts_s.get("again", self.starts_s.get("first")),
+        )
+        return standings(figures)
+
+    @property
+    def failures(self) -> list[str]:
+        """What makes the figures worthless: wrong answers, unrecorded ones, dead processes."""
+        wrong = [
+            f"{row.title} at {row.measured.connections}: {row.measured.errors}; first: {row.measured.first_error}"
+            for row in self.rows
+            if row.measured.error_count
+        ]
+        lost = [
+            f"{check.name}: {check.acknowledged:,} dispatches acknowledged, {check.recorded:,} recorded"
+            for check in self.records
+            if not check.complete
+        ]
+        return wrong + lost + [f"{role} died under the load" for role in self.restarted]
+
+
+def to_json(report: Report) -> str:
+    """The whole run. Units are in the names; rows carry every figure of `Measured`."""
+    content = {
+        "began_at": report.began_at.isoformat(),
+        "machine": report.machine.to_json(),
+        "warm_up_s": report.warm_up_s,
+        "measured_s": report.measured_s,
+        "rows": [{"name": row.name, "title": row.title, **row.measured.to_json()} for row in report.rows],
+        "records": [asdict(check) | {"complete": check.complete} for check in report.records],
+        "memory_mb": report.memory_mb,
+        "starts_s": report.starts_s,
+        "standings": [asdict(standing) | {"verdict": standing.verdict} for standing in report.standings],
+        "failures": report.failures,
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def to_text(report: Report) -> str:
+    """The tables."""
+    parts = [_head(report), _rows(report.rows)]
+    if report.memory_mb:
+        parts.append(f"Memory after load, MB: {_listed(report.memory_mb.items(), '.0f')}")
+    if report.starts_s:
+        parts.append(f"Start to all ready, s: {_listed(report.starts_s.items(), '.1f')}")
+    for check in report.records:
+        parts.append(f"Recorded by {check.name}: {check.recorded:,} of {check.acknowledged:,} acknowledged dispatches")
+    parts.append(_standings(report.standings))
+    parts.extend(f"FAILURE: {failure}" for failure in report.failures)
+    return "\n\n".join(parts)
+
+
+def _head(report: Report) -> str:
+    machine = report.machine
+    versions = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
+    return (
+        f"PeanutAgent {machine.commit}, {report.began_at:%Y-%m-%d %H:%M} UTC; "
+        f"per row {report.warm_up_s:g} s warm-up, {report.measured_s:g} s measured\n"
+        f"{machine.cpu}, {machine.cores} cores, {machine.memory_mb:,.0f} MB, {machine.system}; "
+        f"load average before: {machine.load_average:.2f}\n"
+        f"{machine.python}; nats-server {machine.nats_server}; {versions}"
+    )
+
+
+def _rows(rows: Sequence[MeasuredRow]) -> str:
+    head = ["", "at", "req/s", "p50 ms", "p99 ms", "errors", "stolen", "others", "CPU us/request by process"]
+    return _table(head, [_row(row) for row in rows], left=(0, 8))
+
+
+def _row(row: MeasuredRow) -> list[str]:
+    measured = row.measured
+    return [
+        row.title,
+        str(measured.connections),
+        f"{measured.requests_per_second:,.0f}",
+        _number(measured.latency_ms.get("p50"), ".2f"),
+        _number(measured.latency_ms.get("p99"), ".2f"),
+        str(measured.error_count),
+        f"{measured.stolen_percent:.0f} %",
+        f"{measured.others_percent:.0f} %",
+        _listed(measured.cpu_us.items(), ".0f"),
+    ]
+
+
+def _standings(lines: Sequence[Standing]) -> str:
+    head = ["DESIGN.md section 10", "measured", "must", "goal", "", ""]
+    return _table(head, [_standing(line) for line in lines], left=(0, 4, 5))
+
+
+def _standing(line: Standing) -> list[str]:
+    sign = "≥" if line.more_is_better else "≤"
+    return [
+        line.title,
+        _compact(line.value),
+        "" if line.must is None else f"{sign} {line.must:,g}",
+        f"{sign} {line.goal:,g}",
+        line.unit,
+        line.verdict,
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int]) -> str:
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    aligned = (
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+    return "\n".join(line.rstrip() for line in aligned)
+
+
+def _listed(values: Iterable[tuple[str, float | None]], form: str) -> str:
+    return ", ".join(f"{name} {_number(value, form)}" for name, value in values)
+
+
+def _compact(value: float | None) -> str:
+    return _number(value, ",.0f" if value is not None and value >= 100 else ".2f")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,106 @@
+"""The rows of the table: which request, of whom, at which concurrencies."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tests.bench.upstream import ANSWER, MODEL
+
+NAMES = ("upstream", "bare", "health", "me", "agents", "dispatch")
+_MESSAGE = "How quiet is it on the bench today?"
+
+
+class Target(Protocol):
+    """Something that answers HTTP on a port of the loopback address."""
+
+    @property
+    def port(self) -> int: ...
+
+    def pids(self) -> Mapping[str, tuple[int, ...]]:
+        """Its processes by role, as they are now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One request, to be made again and again."""
+
+    name: str
+    """What `--only` and the JSON file call it."""
+    title: str
+    target: Target
+    request: bytes
+    """The whole request as it goes over the wire."""
+    expected: bytes
+    """Bytes that a right answer contains."""
+    concurrencies: tuple[int, ...] = (1, 16, 64)
+
+
+def upstream_row(upstream: Target) -> Row:
+    """The upstream alone, asked directly."""
+    prompt = {"model": MODEL, "messages": [{"role": "user", "content": _MESSAGE}]}
+    return Row(
+        name="upstream",
+        title="upstream alone",
+        target=upstream,
+        request=_request(upstream, "POST", "/v1/chat/completions", body=prompt),
+        expected=ANSWER.encode(),
+    )
+
+
+def bare_row(proxy: Target, api_key: str) -> Row:
+    """The dispatch through the least Python that records it."""
+    return _dispatch_row("bare", "bare proxy: dispatch", proxy, api_key)
+
+
+def system_rows(system: Target, api_key: str, *, last_agent: str) -> list[Row]:
+    """PeanutAgent's own rows. `last_agent` is a name that the whole list of agents must hold."""
+    with_32 = (1, 16, 32, 64)
+    return [
+        Row(
+            name="health",
+            title="GET /health",
+            target=system,
+            request=_request(system, "GET", "/health"),
+            expected=b'"healthy"',
+        ),
+        Row(
+            name="me",
+            title="GET /auth/me",
+            target=system,
+            request=_request(system, "GET", "/api/v1/auth/me", api_key=api_key),
+            expected=b'"role"',
+            concurrencies=with_32,
+        ),
+        Row(
+            name="agents",
+            title="GET /agents",
+            target=system,
+            request=_request(system, "GET", "/api/v1/agents", api_key=api_key),
+            expected=f'"{last_agent}"'.encode(),
+            concurrencies=with_32,
+        ),
+        _dispatch_row("dispatch", "POST /openclaw/dispatch", system, api_key),
+    ]
+
+
+def _dispatch_row(name: str, title: str, target: Target, api_key: str) -> Row:
+    return Row(
+        name=name,
+        title=title,
+        target=target,
+        request=_request(target, "POST", "/api/v1/openclaw/dispatch", api_key=api_key, body={"message": _MESSAGE}),
+        expected=ANSWER.encode(),
+    )
+
+
+def _request(target: Target, method: str, path: str, *, api_key: str | None = None, body: object = None) -> bytes:
+    headers = {"host": f"localhost:{target.port}", "accept": "application/json", "user-agent": "peanut-bench"}
+    if api_key is not None:
+        headers["authorization"] = f"Bearer {api_key}"
+    content = b""
+    if body is not None:
+        content = json.dumps(body).encode()
+        headers |= {"content-type": "application/json", "content-length": str(len(content))}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    return "\r\n".join(lines).encode() + content

@@ -1,0 +1,129 @@
+"""PeanutAgent under test: this checkout, started by its own runner on free ports and a data folder of its own."""
+
+import http.client
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bench.processes import PROJECT, free_port, python_module
+from tests.bench.upstream import MODEL
+
+_AGENTS = 10
+LAST_AGENT = f"bench-{_AGENTS}"
+_READY_WITHIN_S = 60
+
+
+@contextmanager
+def running_system(data_dir: Path, *, upstream_port: int) -> Iterator["System"]:
+    """The system, ready, on an empty data folder; stopped with the context."""
+    system = System(data_dir, upstream_port=upstream_port)
+    try:
+        system.start()
+        yield system
+    finally:
+        system.stop()
+
+
+class System:
+    """Started, asked and stopped as a user would: by the commands of the runner and over HTTP."""
+
+    def __init__(self, data_dir: Path, *, upstream_port: int) -> None:
+        self.port = free_port()
+        self.started_in_s = 0.0
+        self._data_dir = data_dir
+        self._upstream_port = upstream_port
+        self._api_key = ""
+        self._nats_url = f"nats://127.0.0.1:{free_port()}"
+
+    @property
+    def api_key(self) -> str:
+        """A key that may do everything."""
+        if not self._api_key:
+            self._api_key = self._runner("key", ROLE="admin").strip()
+        return self._api_key
+
+    def start(self) -> None:
+        """Start everything and wait until it is ready; `started_in_s` says how long that took."""
+        began = time.perf_counter()
+        self._runner("up", "--detach")
+        self._await_ready()
+        self.started_in_s = time.perf_counter() - began
+
+    def stop(self) -> None:
+        """Stop everything."""
+        self._runner("down")
+
+    def restart(self) -> None:
+        """Stop and start again on the same data."""
+        self.stop()
+        self.start()
+
+    def register_agents(self) -> None:
+        """Register ten agents at the fake upstream; the two built-in ones have a lower priority and so get no work."""
+        for number in range(1, _AGENTS + 1):
+            agent = {"name": f"bench-{number}", "type": "openai", "model": MODEL}
+            self._call("POST", "/api/v1/agents", agent | {"endpoint": f"http://127.0.0.1:{self._upstream_port}/v1"})
+
+    def recorded(self) -> int:
+        """How many successful dispatches the audit log holds."""
+        page = self._call("GET", "/api/v1/audit?action=agent.request&outcome=success&limit=1")
+        if not page["integrityValid"]:
+            raise RuntimeError("the audit log is not valid")
+        total: int = page["total"]
+        return total
+
+    def pids(self) -> Mapping[str, tuple[int, ...]]:
+        """The processes by role: the services and "nats"."""
+        raise NotImplementedError
+
+    def _runner(self, *arguments: str, **variables: str) -> str:
+        command = python_module("deploy.local", *arguments)
+        result = subprocess.run(command, cwd=PROJECT, env=self._environment(variables), text=True, capture_output=True)
+        if result.returncode != 0:
+            raise RuntimeError(f"{' '.join(command[1:])}: {result.stdout}{result.stderr}")
+        return result.stdout
+
+    def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DATA_DIR": str(self._data_dir),
+            "PORT": str(self.port),
+            "NATS_URL": self._nats_url,
+            "AGENT_ALLOWED_HOSTS": f"127.0.0.1:{self._upstream_port}",
+            **variables,
+        }
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + _READY_WITHIN_S
+        while time.monotonic() < deadline:
+            try:
+                status, _ = self._exchange("GET", "/ready")
+            except OSError:
+                status = 0
+            if status == 200:
+                return
+            time.sleep(0.02)
+        raise RuntimeError(f"not ready within {_READY_WITHIN_S} s")
+
+    def _call(self, method: str, path: str, body: object = None) -> Any:
+        status, content = self._exchange(method, path, body, {"authorization": f"Bearer {self.api_key}"})
+        if status not in (200, 201):
+            raise RuntimeError(f"{method} {path}: {status} {content.decode(errors='replace')}")
+        return json.loads(content)
+
+    def _exchange(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("localhost", self.port, timeout=30)
+        try:
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {"content-type": "application/json", **(headers or {})})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()

@@ -1,0 +1,87 @@
+"""A model provider that answers at once: the OpenAI and Ollama routes from precomputed bytes, in a process of its own."""
+
+import asyncio
+import json
+from typing import cast
+
+import uvloop
+
+ANSWER = "All quiet on the bench today."
+MODEL = "bench"
+
+
+async def serve() -> None:
+    """Listen on a free port of the loopback address, print it on stdout as a line, and answer until killed."""
+    server = await asyncio.get_running_loop().create_server(_Provider, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def _response(status: str, body: object) -> bytes:
+    content = json.dumps(body).encode()
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+    return head.encode() + content
+
+
+_USAGE = {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16}
+_MESSAGE = {"role": "assistant", "content": ANSWER}
+_COMPLETION = {
+    "id": "chatcmpl-bench",
+    "object": "chat.completion",
+    "created": 1_700_000_000,
+    "model": MODEL,
+    "choices": [{"index": 0, "message": _MESSAGE, "finish_reason": "stop"}],
+    "usage": _USAGE,
+}
+_CHAT = {
+    "model": MODEL,
+    "created_at": "2026-01-01T00:00:00.000Z",
+    "message": _MESSAGE,
+    "done": True,
+    "done_reason": "stop",
+    "prompt_eval_count": 9,
+    "eval_count": 7,
+}
+_RESPONSES = {
+    b"POST /v1/chat/completions": _response("200 OK", _COMPLETION),
+    b"GET /v1/models": _response(
+        "200 OK", {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "bench"}]}
+    ),
+    b"POST /api/chat": _response("200 OK", _CHAT),
+    b"GET /api/tags": _response("200 OK", {"models": [{"name": MODEL, "model": MODEL}]}),
+}
+_NOT_FOUND = _response("404 Not Found", {"error": {"message": "no such route"}})
+
+
+class _Provider(asyncio.Protocol):
+    """One connection. Reads nothing of a request but its first line and its Content-Length."""
+
+    _transport: asyncio.Transport
+    _held = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._held:
+            data = self._held + data
+        while (end := data.find(b"\r\n\r\n")) >= 0:
+            size = end + 4 + _content_length(data[:end])
+            if len(data) < size:
+                break
+            self._transport.write(_RESPONSES.get(data[: data.find(b" HTTP/1.1")], _NOT_FOUND))
+            data = data[size:]
+        self._held = data
+
+
+def _content_length(head: bytes) -> int:
+    name = head.lower().find(b"\r\ncontent-length:")
+    if name < 0:
+        return 0
+    start = name + len(b"\r\ncontent-length:")
+    stop = head.find(b"\r\n", start)
+    return int(head[start : stop if stop >= 0 else len(head)])
+
+
+if __name__ == "__main__":
+    uvloop.run(serve())
