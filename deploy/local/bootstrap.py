@@ -1,12 +1,12 @@
 """Makes `.venv` from the hash-pinned locks, when it is missing or they have changed.
 
-Runs on a bare Python, with the standard library only. An old Python 3 has to get as far as its one clear line: no syntax
-here is newer than 3.6.
+Runs on a bare Python, with the standard library only. An old Python 3 has to get as far as its one clear line: no
+syntax here is newer than 3.6.
 """
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036 - the project needs 3.11, this script is what says so
+if sys.version_info < (3, 11):  # noqa: UP036 - this script is what says so
     sys.exit(
         f"PeanutAgent needs Python 3.11 or newer and {sys.executable} is {sys.version_info[0]}.{sys.version_info[1]}: "
         "install one and name it, for example PYTHON=python3.12 make up"
@@ -30,6 +30,7 @@ _VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def main() -> None:
+    """Ends with one line when it cannot be done."""
     os.chdir(Path(__file__).parents[2])
     with _alone():
         wanted = _fingerprint()
@@ -61,7 +62,7 @@ def _packages() -> list[Path]:
 
 
 def _is_usable() -> bool:
-    """False when there is none, when its Python has left the machine, or when it is of another version than this one."""
+    """False when there is none, its Python has left the machine or is of another version than this one."""
     library = _ENVIRONMENT / "lib" / f"python{_VERSION}"
     return _python().exists() and _uv().exists() and library.is_dir()
 
@@ -81,8 +82,8 @@ def _make() -> None:
 def _create() -> None:
     """An environment with nothing but uv in it.
 
-    `python -m venv` alone takes 5-7 s, nearly all of it for installing a pip that would be used once; the wheel it would be
-    installed from can run as it is (pip documents that for bootstrapping).
+    `python -m venv` alone takes 5-7 s, nearly all of it for installing a pip that would be used once; the wheel it is
+    installed from also runs as it is.
     """
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         sys.exit(f"{sys.executable} has no venv: install it (sudo apt install python{_VERSION}-venv)")
@@ -91,7 +92,7 @@ def _create() -> None:
     if wheel is None:
         _run([str(_python()), "-m", "ensurepip"])
     install = ["-m", "pip", "install", "--no-deps", "--no-compile", "--require-hashes", "--requirement", str(_UV_LOCK)]
-    _run([str(_python()), *install], PYTHONPATH=str(wheel or ""))
+    _run([str(_python()), *install], PYTHONPATH=str(wheel or ""), PIP_USER="0")  # whatever pip.conf says
 
 
 def _bundled_pip() -> Path | None:
@@ -112,7 +113,12 @@ def _uv() -> Path:
 def _run(command: list[str], **environment: str) -> None:
     """Runs quietly; a failure shows what the tool said and ends with one line."""
     result = subprocess.run(
-        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if result.returncode != 0:
         sys.stderr.write(result.stdout)

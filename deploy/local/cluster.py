@@ -1,7 +1,7 @@
 """All the processes that are kept running together."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from itertools import groupby
 
 from deploy.local.keeper import Keeper, Log
@@ -40,9 +40,9 @@ class Cluster:
         task.add_done_callback(self._note_failure)
         self._tasks.append(task)
 
-    async def restart(self, service: str) -> None:
-        """Starts all of a service's replicas anew."""
-        await asyncio.gather(*(keeper.restart() for keeper in self._keepers if keeper.program.service == service))
+    async def restart(self, services: Container[str]) -> None:
+        """Starts all replicas of these services anew."""
+        await asyncio.gather(*(keeper.restart() for keeper in self._keepers if keeper.program.service in services))
 
     async def stop(self) -> None:
         """Stops everything, stage by stage from the last: whoever is still asked is still there."""

@@ -25,7 +25,7 @@ _OWNERS = {
 
 
 def write_first(root: Path) -> bool:
-    """Makes `.env` out of `.env.example`, with fresh secrets, mode 600. False when there is one: it is never touched."""
+    """Makes `.env` out of `.env.example`, with fresh secrets, mode 600. One that is there is never touched: False."""
     target = root / ".env"
     if target.exists():
         return False

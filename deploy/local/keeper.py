@@ -38,7 +38,7 @@ class Keeper:
         self._is_stopping = False
 
     async def run(self) -> None:
-        """Returns after `stop`. Raises `Problem` when the program does not accept its settings or cannot be executed."""
+        """Returns after `stop`. Raises `Problem` when the program cannot be executed or refuses its settings."""
         while not self._is_stopping:
             lived, code = await self._live()
             if self._is_stopping:
@@ -102,8 +102,8 @@ class Keeper:
             self._log(records.as_record(line, service=self.program.service, instance=self.program.instance))
 
     def _tell(self, event: str, *, level: str, **fields: object) -> None:
-        who = {"service": self.program.service, "instance": self.program.instance}
-        self._log(records.event(event, level=level, **who, **fields))
+        service, instance = self.program.service, self.program.instance
+        self._log(records.event(event, service=service, instance=instance, level=level, **fields))
 
     def _note(self, state: str, **changes: Any) -> None:
         self.state = replace(self.state, state=state, **changes)

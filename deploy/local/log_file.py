@@ -20,6 +20,7 @@ class LogFile:
         self._file = _opened(path)
 
     def write(self, record: bytes) -> None:
+        """Adds a record; may begin a new file."""
         with contextlib.suppress(OSError):
             self._file.write(record + b"\n")
             if self._file.tell() > self._limit:
@@ -31,6 +32,7 @@ class LogFile:
         self._file = _opened(self._path)
 
     def close(self) -> None:
+        """Nothing can be written after it."""
         self._file.close()
 
 
@@ -41,26 +43,20 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def follow(path: Path, *, last: int, goes_on: Callable[[], bool], pause: float = 0.1) -> Iterator[bytes]:
-    """The last records, then each new one, across rotations, as long as `goes_on` says so."""
+    """The last records, then each new one, across rotations. Ends when there is no more and `goes_on` says no."""
     with contextlib.ExitStack() as files:
         file = files.enter_context(path.open("rb"))
-        yield from _complete(file.readlines()[-last:])
-        rest = b""
-        while goes_on():
-            piece = file.readline()
-            if piece.endswith(b"\n"):
-                yield (rest + piece).rstrip()
-                rest = b""
-            elif piece:
-                rest += piece
+        for line in file.readlines()[-last:]:
+            yield line.rstrip()
+        while True:
+            if line := file.readline():
+                yield line.rstrip()
             elif _was_rotated(file, path):
                 file = files.enter_context(path.open("rb"))
-            else:
+            elif goes_on():
                 time.sleep(pause)
-
-
-def _complete(lines: list[bytes]) -> Iterator[bytes]:
-    return (line.rstrip() for line in lines)
+            else:
+                return
 
 
 def _was_rotated(file: IO[bytes], path: Path) -> bool:

@@ -1,39 +1,65 @@
 """The bus's server: the binary that is installed with the locked packages, and the configuration it is started with."""
 
+import hashlib
+import importlib.util
 import re
 import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
 
-from deploy.local import catalogue
-from deploy.local.private_files import replace
+from deploy.local import catalogue, private_files
 from deploy.local.problem import Problem
 from deploy.local.processes import Program
 from deploy.local.settings import Settings
-from deploy.nats.keys import public_keys
-from deploy.nats.permissions import configuration
 
 HOST = "127.0.0.1"
 _OLDEST = (2, 12)
 
 
 def program(settings: Settings) -> Program:
-    """Makes keys and configuration; raises `Problem` when the server is missing or too old, or a key is damaged."""
-    binary = _binary()
-    config = settings.nats_dir / "nats.conf"
-    try:
-        keys = public_keys(settings.nats_dir)
-    except ValueError as error:
-        raise Problem(f"{error}: remove it and a new one is made") from error
-    replace(config, configuration(keys, host=HOST, port=settings.nats_port))
+    """Raises `Problem` when the server is missing or too old, or when the file of a key is damaged."""
     return Program(
         service=catalogue.BUS,
         instance=catalogue.BUS,
-        argv=(binary, "--config", str(config)),
+        argv=(_binary(), "--config", str(_configured(settings))),
         environment=settings.environment,
         directory=settings.root,
     )
+
+
+def _configured(settings: Settings) -> Path:
+    """The configuration file, made again only when what it is made from has changed.
+
+    The table of permissions names the contracts of all services; importing those takes a tenth of the whole start.
+    """
+    folder = private_files.private_directory(settings.nats_dir)
+    config = folder / "nats.conf"
+    if not config.exists() or not config.read_text().startswith(_origin(settings)):
+        content = _configuration(settings)
+        private_files.replace(config, _origin(settings) + content)
+    return config
+
+
+def _configuration(settings: Settings) -> str:
+    from deploy.nats import keys, permissions  # noqa: PLC0415 - takes every contract with it, see _configured
+
+    try:
+        public_keys = keys.public_keys(settings.nats_dir, (user.name for user in permissions.USERS))
+    except ValueError as error:
+        raise Problem(f"{error}: remove that file, and a new one is made") from error
+    return permissions.configuration(public_keys, host=HOST, port=settings.nats_port)
+
+
+def _origin(settings: Settings) -> str:
+    """A first line that is another one when the port, a key or a source of the table is."""
+    packages = [importlib.util.find_spec(name) for name in ("deploy.nats", "shared")]
+    folders = [Path(folder) for spec in packages if spec for folder in spec.submodule_search_locations or ()]
+    sources = [source for folder in folders for source in sorted(folder.rglob("*.py"))]
+    digest = hashlib.sha256(str(settings.nats_port).encode())
+    for source in (*sources, *sorted(settings.nats_dir.glob("*.nk"))):
+        digest.update(source.name.encode() + source.read_bytes())
+    return f"# made from {digest.hexdigest()}\n"
 
 
 def _binary() -> str:

@@ -36,7 +36,7 @@ def _refusal(error: OSError, host: str, port: int, setting: str) -> str:
 
 async def listening(host: str, port: int) -> None:
     """Returns as soon as somebody accepts connections there."""
-    while not await _accepts(host, port):
+    while not await _accepts(host, port):  # noqa: ASYNC110 - another process tells us nothing
         await asyncio.sleep(_POLL)
 
 
@@ -47,12 +47,6 @@ async def _accepts(host: str, port: int) -> bool:
         return False
     writer.close()
     return True
-
-
-async def ready(settings: Settings) -> None:
-    """Returns as soon as GET /ready is answered with 200."""
-    while not await is_ready(settings):
-        await asyncio.sleep(_POLL)
 
 
 async def is_ready(settings: Settings) -> bool:
@@ -77,4 +71,4 @@ async def _status(settings: Settings, request: bytes) -> int:
 
 def _reachable(host: str) -> str:
     """An address that listens everywhere is reached at the loopback."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound

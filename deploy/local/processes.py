@@ -49,8 +49,8 @@ def _death_wish(parent: int) -> Callable[[], None] | None:
     """Makes the kernel kill the child when the supervisor dies in whatever way (Linux; prctl(2), PR_SET_PDEATHSIG).
 
     SIGKILL, as nobody would be left to see to it that a SIGTERM is heeded; services survive a kill by design. Elsewhere
-    what is left over is stopped by the next start. The library is loaded before the fork: after it only async-signal-safe
-    work is allowed, and this is one system call.
+    what is left over is stopped by the next start. The library is loaded before the fork: after it little is safe, and
+    this is one system call.
     """
     if sys.platform != "linux":
         return None

@@ -31,10 +31,14 @@ class ProcessState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """All of them, in the order of their start, and where the edge is reached."""
+    """All of them, in the order in which they were started."""
 
-    address: str = ""
     processes: tuple[ProcessState, ...] = ()
+
+    @property
+    def born(self) -> list[tuple[int, str]]:
+        """Process ids with the births that make them unmistakable."""
+        return [(each.pid, each.birth) for each in self.processes if each.pid and each.birth]
 
 
 def write(run_dir: Path, state: State) -> None:
@@ -46,7 +50,7 @@ def read(run_dir: Path) -> State:
     """What was last known; nothing when there is no file or it is damaged."""
     try:
         fields: dict[str, Any] = json.loads((run_dir / _STATE).read_text())
-        return State(address=fields["address"], processes=tuple(ProcessState(**each) for each in fields["processes"]))
+        return State(processes=tuple(ProcessState(**each) for each in fields["processes"]))
     except (OSError, ValueError, KeyError, TypeError):
         return State()
 

@@ -1,5 +1,6 @@
 """What the person at the terminal sees: progress, results, and the log while it runs in the foreground."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -15,15 +16,16 @@ _MOST_WAITING = 10_000
 class Terminal:
     """Writes from a thread of its own.
 
-    A terminal that is paused (Ctrl-S) blocks whoever writes to it, and the supervisor must never block: lines wait here, and
-    the oldest are dropped when there are too many.
+    A terminal that is paused (Ctrl-S) blocks whoever writes to it, and the supervisor must never block: lines wait
+    here, and the oldest are dropped when there are too many.
     """
 
     def __init__(self, stream: TextIO, paint: Paint) -> None:
         self.paint = paint
         self._stream = stream
         self._waiting: deque[str] = deque(maxlen=_MOST_WAITING)
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
+        self._is_writing = False
         self._is_closed = False
         self._writer = threading.Thread(target=self._write_all, daemon=True)
         self._writer.start()
@@ -40,33 +42,40 @@ class Terminal:
         """A log record."""
         self._put(rendered(record, self.paint))
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Returns when everything is written, or after a second: a paused terminal does not keep us."""
-        with self._news:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting and not self._is_writing, timeout=1)
+
+    def close(self) -> None:
+        """Writes what waits, like `flush`, and ends."""
+        self.flush()
+        with self._changed:
             self._is_closed = True
-            self._news.notify()
-        self._writer.join(1)
+            self._changed.notify_all()
 
     def _put(self, text: str) -> None:
-        with self._news:
+        with self._changed:
             self._waiting.append(text)
-            self._news.notify()
+            self._changed.notify_all()
 
     def _write_all(self) -> None:
-        while texts := self._next():
-            try:
-                self._stream.write(texts)
+        while text := self._next():
+            # The terminal may be gone, or the reader of a pipe: the services go on.
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write(text)
                 self._stream.flush()
-            except (OSError, ValueError):
-                pass  # the terminal is gone, or the reader of a pipe; the services go on
 
     def _next(self) -> str:
         """Everything that waits, in one piece; empty when there will be no more."""
-        with self._news:
-            self._news.wait_for(lambda: self._waiting or self._is_closed)
-            texts = "".join(self._waiting)
+        with self._changed:
+            self._is_writing = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            text = "".join(self._waiting)
             self._waiting.clear()
-            return texts
+            self._is_writing = True
+            return text
 
 
 def paint_for(stream: TextIO, environment: Mapping[str, str] = os.environ) -> Paint:

@@ -4,16 +4,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import nkeys  # type: ignore[import-untyped]  # ships no types
+import nkeys
 
 from deploy.local.private_files import private_directory, write_new
 
-USERS = ("edge", "auth", "orchestrator", "audit", "operator")
-"""Every service, and the person at this machine (`make key`)."""
 
-
-def public_keys(folder: Path, users: Iterable[str] = USERS) -> dict[str, str]:
-    """Each user's public key. A user without a seed (`<user>.nk`, mode 600) gets one; an existing seed is never replaced.
+def public_keys(folder: Path, users: Iterable[str]) -> dict[str, str]:
+    """Each user's public key. A user without a seed (`<user>.nk`, mode 600) gets one; one that is there stays.
 
     Raises `ValueError` for a file that holds no seed of a user.
     """

@@ -13,13 +13,17 @@ _RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> int:
-    """Exit code: 0, or 1 when an answer was wrong, an acknowledged dispatch is not recorded or a process died."""
+    """Exit code: 0, or 1 when an answer was wrong, an acknowledged dispatch is not recorded or a process failed."""
     arguments = _parser().parse_args()
     if sys.platform != "linux":
         print("bench: CPU and memory are read from /proc, which needs Linux", file=sys.stderr)
         return 2
     end_on_sigterm()
-    report = run(_options(arguments))
+    try:
+        report = run(_options(arguments))
+    except RuntimeError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     print(to_text(report))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(to_json(report))
@@ -32,6 +36,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         only=arguments.only or NAMES,
         warm_up_s=0.2 if arguments.quick else 1.0,
         measured_s=0.5 if arguments.quick else arguments.seconds,
+        rounds=1 if arguments.quick else arguments.rounds,
         start_again=not arguments.quick,
         profiles=arguments.output.parent / "profiles" if arguments.profile else None,
     )
@@ -41,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=NAMES, help="measure this row; may be given several times")
     parser.add_argument("--seconds", type=float, default=4.0, help="measured time per row and concurrency (default 4)")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="times to measure each row; the median counts (default 1)"
+    )
     parser.add_argument("--quick", action="store_true", help="everything in under 30 s, with rough figures")
     parser.add_argument("--profile", action="store_true", help="profile each Python process under the dispatches at 64")
     parser.add_argument("--output", type=Path, default=_RESULTS / "latest.json", help="the JSON file")

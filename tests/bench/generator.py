@@ -108,7 +108,8 @@ class _Run:
             except OSError as error:
                 self.failed("connection refused", str(error))
             else:
-                return connection.send()
+                connection.send()
+                return
 
 
 class _Connection(asyncio.Protocol):

@@ -1,4 +1,4 @@
-"""The columns Must and Goal of DESIGN.md section 10 for the rows that are measured here, and how a run stands to them."""
+"""The columns Must and Goal of DESIGN.md section 10 for what is measured here, and how a run stands to them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

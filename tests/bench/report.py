@@ -12,11 +12,26 @@ from tests.bench.machine import Machine
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRow:
-    """A row at one concurrency."""
+    """A row at one concurrency, measured once per round."""
 
     name: str
     title: str
-    measured: Measured
+    rounds: tuple[Measured, ...]
+
+    @property
+    def measured(self) -> Measured:
+        """The round with the median rate (the lower one of two in the middle)."""
+        return sorted(self.rounds, key=lambda measured: measured.requests_per_second)[(len(self.rounds) - 1) // 2]
+
+    @property
+    def error_count(self) -> int:
+        """Errors of all rounds."""
+        return sum(measured.error_count for measured in self.rounds)
+
+    @property
+    def acknowledged(self) -> int:
+        """Right answers of all rounds, warm-up included."""
+        return sum(measured.acknowledged for measured in self.rounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,7 @@ class Report:
     machine: Machine
     warm_up_s: float
     measured_s: float
+    rounds: int
     rows: list[MeasuredRow] = field(default_factory=list)
     records: list[RecordCheck] = field(default_factory=list)
     memory_mb: dict[str, float] = field(default_factory=dict)
@@ -62,9 +78,10 @@ class Report:
     def failures(self) -> list[str]:
         """What makes the figures worthless: wrong answers, unrecorded ones, dead processes."""
         wrong = [
-            f"{row.title} at {row.measured.connections}: {row.measured.errors}; first: {row.measured.first_error}"
+            f"{row.title} at {measured.connections}: {measured.errors}; first: {measured.first_error}"
             for row in self.rows
-            if row.measured.error_count
+            for measured in row.rounds
+            if measured.error_count
         ]
         lost = [
             f"{check.name}: {check.acknowledged:,} dispatches acknowledged, {check.recorded:,} recorded"
@@ -75,13 +92,14 @@ class Report:
 
 
 def to_json(report: Report) -> str:
-    """The whole run. Units are in the names; rows carry every figure of `Measured`."""
+    """The whole run. Units are in the names; a row has every figure of its median round, and all rounds."""
     content = {
         "began_at": report.began_at.isoformat(),
         "machine": report.machine.to_json(),
         "warm_up_s": report.warm_up_s,
         "measured_s": report.measured_s,
-        "rows": [{"name": row.name, "title": row.title, **row.measured.to_json()} for row in report.rows],
+        "round_count": report.rounds,
+        "rows": [_row_content(row) for row in report.rows],
         "records": [asdict(check) | {"complete": check.complete} for check in report.records],
         "memory_mb": report.memory_mb,
         "starts_s": report.starts_s,
@@ -89,6 +107,11 @@ def to_json(report: Report) -> str:
         "failures": report.failures,
     }
     return json.dumps(content, indent=2) + "\n"
+
+
+def _row_content(row: MeasuredRow) -> dict[str, object]:
+    rounds = [measured.to_json() for measured in row.rounds]
+    return {"name": row.name, "title": row.title, **row.measured.to_json(), "rounds": rounds}
 
 
 def to_text(report: Report) -> str:
@@ -110,7 +133,8 @@ def _head(report: Report) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     return (
         f"PeanutAgent {machine.commit}, {report.began_at:%Y-%m-%d %H:%M} UTC; "
-        f"per row {report.warm_up_s:g} s warm-up, {report.measured_s:g} s measured\n"
+        f"{report.warm_up_s:g} s warm-up and {report.measured_s:g} s measured per row, "
+        f"median of {report.rounds} round(s)\n"
         f"{machine.cpu}, {machine.cores} cores, {machine.memory_mb:,.0f} MB, {machine.system}; "
         f"load average before: {machine.load_average:.2f}\n"
         f"{machine.python}; nats-server {machine.nats_server}; {versions}"
@@ -130,7 +154,7 @@ def _row(row: MeasuredRow) -> list[str]:
         f"{measured.requests_per_second:,.0f}",
         _number(measured.latency_ms.get("p50"), ".2f"),
         _number(measured.latency_ms.get("p99"), ".2f"),
-        str(measured.error_count),
+        str(row.error_count),
         f"{measured.stolen_percent:.0f} %",
         f"{measured.others_percent:.0f} %",
         _listed(measured.cpu_us.items(), ".0f"),

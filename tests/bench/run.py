@@ -31,6 +31,8 @@ class Options:
     """Names of rows."""
     warm_up_s: float
     measured_s: float
+    rounds: int = 1
+    """How often to go through all the rows of one target."""
     start_again: bool
     """Stop and start once more, for the time of a start on a data folder in use."""
     profiles: Path | None = None
@@ -51,7 +53,7 @@ class Upstream:
 
 def run(options: Options) -> Report:
     """Measure the upstream alone, the bare proxy and PeanutAgent, one after another; says on stderr where it is."""
-    report = Report(datetime.now(UTC), this_machine(), options.warm_up_s, options.measured_s)
+    report = Report(datetime.now(UTC), this_machine(), options.warm_up_s, options.measured_s, options.rounds)
     with _upstream() as upstream, tempfile.TemporaryDirectory(prefix="peanut-bench-") as scratch:
         session = _Session(options, report, upstream)
         session.measure([upstream_row(upstream)])
@@ -70,15 +72,16 @@ class _Session:
 
     def measure(self, rows: Sequence[Row]) -> int:
         """Measure the wanted ones among the rows; returns how many dispatches were acknowledged."""
-        acknowledged = 0
-        for row in rows:
-            if row.name not in self.options.only:
-                continue
-            for connections in row.concurrencies:
-                measured = self._measure_one(row, connections)
-                self.report.rows.append(MeasuredRow(row.name, row.title, measured))
-                acknowledged += measured.acknowledged if row.name in ("bare", "dispatch") else 0
-        return acknowledged
+        wanted = [
+            (row, connections) for row in rows if row.name in self.options.only for connections in row.concurrencies
+        ]
+        rounds = [[self._measure_one(*each) for each in wanted] for _ in range(self.options.rounds)]
+        measured = [
+            MeasuredRow(row.name, row.title, of_row)
+            for (row, _), of_row in zip(wanted, zip(*rounds, strict=True), strict=True)
+        ]
+        self.report.rows += measured
+        return sum(row.acknowledged for row in measured if row.name in ("bare", "dispatch"))
 
     def profile(self, row: Row, target: Target) -> None:
         """Profile the target's Python processes under the row's load, when that is wanted."""

@@ -10,12 +10,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploy.local import state
 from tests.bench.processes import PROJECT, free_port, python_module
 from tests.bench.upstream import MODEL
 
 _AGENTS = 10
 LAST_AGENT = f"bench-{_AGENTS}"
 _READY_WITHIN_S = 60
+_NOT_FROM_DOTENV = (
+    # What a developer's .env may say and the benchmark must not follow, a database above all. Empty counts as not set.
+    "DATABASE_URL",
+    "DEFAULT_ADMIN_PASSWORD",
+    "HOST",
+    "LOG_LEVEL",
+    "NATS_NKEY_FILE",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "PUBLIC_URL",
+    "SCALE",
+)
 
 
 @contextmanager
@@ -78,12 +90,18 @@ class System:
         return total
 
     def pids(self) -> Mapping[str, tuple[int, ...]]:
-        """The processes by role: the services and "nats"."""
-        raise NotImplementedError
+        """The processes by role: the services' names and "nats"."""
+        processes = state.read(self._data_dir / "run").processes
+        roles = dict.fromkeys(process.service for process in processes)
+        return {
+            role: tuple(process.pid for process in processes if process.service == role and process.pid is not None)
+            for role in roles
+        }
 
     def _runner(self, *arguments: str, **variables: str) -> str:
         command = python_module("deploy.local", *arguments)
-        result = subprocess.run(command, cwd=PROJECT, env=self._environment(variables), text=True, capture_output=True)
+        environment = self._environment(variables)
+        result = subprocess.run(command, cwd=PROJECT, env=environment, text=True, capture_output=True, check=False)
         if result.returncode != 0:
             raise RuntimeError(f"{' '.join(command[1:])}: {result.stdout}{result.stderr}")
         return result.stdout
@@ -91,6 +109,7 @@ class System:
     def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         return {
             **os.environ,
+            **dict.fromkeys(_NOT_FROM_DOTENV, ""),
             "DATA_DIR": str(self._data_dir),
             "PORT": str(self.port),
             "NATS_URL": self._nats_url,

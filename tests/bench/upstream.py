@@ -1,4 +1,4 @@
-"""A model provider that answers at once: the OpenAI and Ollama routes from precomputed bytes, in a process of its own."""
+"""A model provider that answers at once: OpenAI's and Ollama's routes from precomputed bytes, in its own process."""
 
 import asyncio
 import json

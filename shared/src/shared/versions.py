@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -63,7 +64,10 @@ class VersionPublisher:
 
     async def changed(self, number: int, *facts: str) -> None:
         """Tells of the change that raised the version to `number`; the periodic one follows if this is lost."""
-        await self._bus.publish(self._subject, write(Version(number=number, changed=list(facts))))
+        try:
+            await self._bus.publish(self._subject, write(Version(number=number, changed=list(facts))))
+        except Exception:
+            _log.exception("version_not_published")  # the change itself is done and has to be answered as done
 
     async def answer(self, _request: Nothing, _context: object) -> Version:
         """The handler of the version's contract."""
@@ -108,7 +112,7 @@ class VersionWatch:
 
     async def be_current(self) -> None:
         """Returns when what is remembered may be told. Raises Unavailable when the owner does not answer."""
-        if asyncio.get_running_loop().time() - self._heard <= SILENCE_S:
+        if time.monotonic() - self._heard <= SILENCE_S:
             return
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
@@ -116,20 +120,18 @@ class VersionWatch:
             self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.shield(self._asking)
 
-    def saw(self, number: int) -> bool:
-        """Takes note of a version that came with a reply; False when the reply is older than what is known."""
-        if number > self.number:
-            self._advance(Version(number=number))
+    def knows(self, number: int) -> bool:
+        """Whether a reply of that version may be remembered: neither older nor newer than what was heard."""
         return number == self.number
 
     async def _receive(self, body: bytes) -> None:
         version = read(Version, body)
         if version.number >= self.number:
             self._advance(version)
-            self._heard = asyncio.get_running_loop().time()
+            self._heard = time.monotonic()
 
     async def _ask(self) -> None:
-        asked = asyncio.get_running_loop().time()
+        asked = time.monotonic()
         self._advance(Version(number=await self._ask_owner()))
         self._heard = asked
 

@@ -26,7 +26,8 @@ class Edge:
         self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
     ) -> None:
         if self._principal(scope) is None:
-            return await _answer(send, 401, b'{"status":401}')
+            await _answer(send, 401, b'{"status":401}')
+            return
         message = await receive()
         body: bytes = message["body"]
         while message["more_body"]:

@@ -1,0 +1,1 @@
+"""The auth service: who people and programs are, and what proves it."""

@@ -1,0 +1,1 @@
+"""OpenClaw: agents, the choice among them, and dispatch."""

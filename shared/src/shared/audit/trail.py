@@ -17,6 +17,7 @@ from shared.principal import Principal
 
 _log = logging.getLogger(__name__)
 
+MAX_TEXT = 1024
 _DENIALS = frozenset({ErrorCode.UNAUTHENTICATED, ErrorCode.FORBIDDEN, ErrorCode.RATE_LIMITED})
 
 
@@ -32,13 +33,14 @@ class Resource:
 class Change:
     """A change under way; its block may add what only the effect shows before the outcome is recorded.
 
-    `who` names the person when the call itself does not yet (a log-in).
+    `who` names the person when the call itself does not yet (a log-in); `email` is what an unknown person gave.
     """
 
     action: Action
     resource: Resource
     details: Details = field(default_factory=dict)
     who: Principal | None = None
+    email: str = ""
 
 
 class AuditTrail:
@@ -50,14 +52,20 @@ class AuditTrail:
 
     @asynccontextmanager
     async def change(
-        self, action: Action, resource: Resource, context: CallContext, details: Details | None = None
+        self,
+        action: Action,
+        resource: Resource,
+        context: CallContext,
+        details: Details | None = None,
+        *,
+        email: str = "",
     ) -> AsyncIterator[Change]:
         """Records the intent, runs the block, records the outcome.
 
         Raises AuditUnavailable, without running the block, when the intent gets no receipt within 2 s. An outcome that
         cannot be recorded waits in the outbox: the effect is there and the caller gets its answer.
         """
-        change = Change(action, resource, dict(details or {}), context.caller.principal)
+        change = Change(action, resource, dict(details or {}), context.caller.principal, email)
         await self._appender.append(_entry(change, context, Phase.INTENT, None, conclude_by=context.deadline))
         try:
             yield change
@@ -116,9 +124,9 @@ def _entry(
         action=change.action,
         outcome=outcome,
         user_id=who.user_id if who else "",
-        user_email=who.email if who else "",
+        user_email=(who.email if who else change.email)[:MAX_TEXT],
         ip_address=origin.ip_address,
-        user_agent=origin.user_agent,
+        user_agent=origin.user_agent[:MAX_TEXT],
         resource_type=change.resource.type,
         resource_id=change.resource.id,
         details=change.details,

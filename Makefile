@@ -1,0 +1,75 @@
+# Everything but the environment itself is done by deploy/local; see `make help`.
+# PYTHON=python3.12 make up   chooses the interpreter that .venv is made with.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv/bin
+# An environment that is there is kept up to date by its own interpreter.
+BOOTSTRAP := $(or $(PYTHON),$(shell test -x $(VENV)/python && echo $(VENV)/python || echo python3))
+LOCAL := $(VENV)/python -m deploy.local
+PACKAGES := shared $(notdir $(patsubst %/pyproject.toml,%,$(wildcard services/*/pyproject.toml)))
+SOURCES := deploy services shared tests
+COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links
+
+# A recipe ends with one plain command, so that make starts it without a shell and passes signals on to it.
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+up: environment ## start everything in the foreground; DETACH=1 in the background; SCALE="edge=2 auth=2" in replicas
+	@$(LOCAL) up $(if $(DETACH),--detach)
+
+down: environment ## stop everything
+	@$(LOCAL) down
+
+status: environment ## what runs, since when; exit code 3 when something does not
+	@$(LOCAL) status
+
+logs: environment ## follow the log; SERVICE=auth of one service
+	@$(LOCAL) logs $(SERVICE)
+
+dev: environment ## like up, and start a service anew when its source changes
+	@$(LOCAL) dev
+
+run: environment ## one service in the foreground: SERVICE=edge
+	@$(LOCAL) run $(or $(SERVICE),$(error which one? make run SERVICE=edge))
+
+key: environment ## an API key for trying things
+	@$(LOCAL) key
+
+test: environment ## unit and integration tests
+	@$(VENV)/pytest tests/unit tests/integration
+
+coverage: environment ## the same with coverage of lines and branches, at least 85 %
+	@$(VENV)/coverage erase
+	@$(VENV)/coverage run -m pytest tests/unit tests/integration
+	@$(VENV)/coverage combine --quiet
+	@$(VENV)/coverage report --skip-covered --fail-under=85
+
+check: environment ## format, lint, types, import rules
+	@$(VENV)/ruff format --check .
+	@$(VENV)/ruff check .
+	@$(VENV)/mypy --strict $(SOURCES)
+	@$(VENV)/lint-imports
+
+format: environment ## put the code into its form
+	@$(VENV)/ruff format .
+	@$(VENV)/ruff check --fix .
+
+lock: environment ## choose versions anew, within what the pyprojects allow
+	@$(COMPILE) --upgrade --group dev $(foreach package,$(PACKAGES),--no-emit-package peanut-$(package)) \
+		-o deploy/locks/dev.txt pyproject.toml
+
+bench: environment ## how fast it is, on this machine
+	@$(VENV)/python -m tests.bench
+
+clean: ## remove the environment and caches; .env and data stay
+	@rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+environment:
+	@$(BOOTSTRAP) deploy/local/bootstrap.py
+
+.PHONY: help up down status logs dev run key test coverage check format lock bench clean environment

@@ -1,0 +1,61 @@
+"""The commands: what `python -m deploy.local <command>`, called by the Makefile in the project's root, does."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from deploy.local import up
+from deploy.local.down import down
+from deploy.local.logs import logs
+from deploy.local.problem import Problem
+from deploy.local.run import run
+from deploy.local.status import status
+
+
+def main() -> int:
+    """Runs the command and returns the exit code. A `Problem` becomes one line."""
+    arguments = _arguments()
+    try:
+        return _COMMANDS[arguments.command](arguments, Path.cwd())
+    except Problem as problem:
+        print(f"make {arguments.command}: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dev(_: argparse.Namespace, root: Path) -> int:
+    from deploy.local import watching  # noqa: PLC0415 - takes longer than all the others together
+
+    return up.foreground(root, watching.watcher(root))
+
+
+def _key(_: argparse.Namespace, __: Path) -> int:
+    from deploy.local import key  # noqa: PLC0415 - takes the bus with it
+
+    return key.main()
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace, Path], int]] = {
+    "up": lambda arguments, root: up.detached(root) if arguments.detach else up.foreground(root),
+    "background": lambda arguments, root: up.background(root, arguments.ready),
+    "dev": _dev,
+    "down": lambda _, root: down(root),
+    "status": lambda _, root: status(root),
+    "logs": lambda arguments, root: logs(root, arguments.service),
+    "run": lambda arguments, root: run(root, arguments.service),
+    "key": _key,
+}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description="Runs PeanutAgent on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up").add_argument("--detach", action="store_true", help="return when all is ready")
+    commands.add_parser("background").add_argument("ready", type=int, help="the descriptor to tell that all is ready")
+    commands.add_parser("logs").add_argument("service", nargs="?")
+    commands.add_parser("run").add_argument("service")
+    for name in ("dev", "down", "status", "key"):
+        commands.add_parser(name)
+    return parser.parse_args()

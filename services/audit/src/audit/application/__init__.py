@@ -1,0 +1,1 @@
+"""What the audit service does: append, answer queries, watch over the log, conclude what nobody concluded."""

@@ -1,0 +1,113 @@
+"""Inspection: verification and queries on a snapshot of the log, in a thread."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from audit.application.ports import Filters, LogDamaged, LogReader, Snapshot
+from audit.domain.chain import EMPTY, Head
+from audit.domain.entry import Row
+from audit.domain.verification import Anchors, Verification
+
+WHOLE_UP_TO = 10_000
+"""Up to so many entries the whole log is verified for every query."""
+
+CHUNK = 128
+REST_S = 0.0001
+"""Between chunks (about 1 ms) the thread rests, so that an append that waits for the interpreter gets it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A page of the entries that match."""
+
+    filters: Filters
+    page: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a question found. `previous` holds the stored fingerprints before the entries, by index."""
+
+    rows: list[Row]
+    previous: dict[int, bytes]
+    total: int
+
+
+@dataclass(slots=True)
+class Findings:
+    """What one look at the log showed. `whole`: all of it was verified; `behind`: its end was left unverified."""
+
+    found: list[Found] = field(default_factory=list)
+    sound: list[Head] = field(default_factory=list)
+    verified: int = 0
+    first_bad: int | None = None
+    whole: bool = False
+    behind: bool = False
+
+
+def look(reader: LogReader, questions: Sequence[Question], anchors: Anchors, seen: Head, *, full: bool) -> Findings:
+    """Answers the questions and verifies what stands behind the answers, all on one snapshot.
+
+    A short log is verified from its first entry to its last. Of a long one, everything after `anchors` and the
+    segments around each entry that is shown. `full` asks for the whole in any case.
+    """
+    with reader.snapshot() as snapshot:
+        last = snapshot.last_index()
+        findings = Findings(whole=full or last < WHOLE_UP_TO)
+        start = EMPTY if findings.whole else anchors.head
+        findings.behind = last - start.index > WHOLE_UP_TO and not findings.whole
+        if not findings.behind:
+            _verify(snapshot, Verification(start, anchors, seen), last, findings)
+        findings.found = [_find(snapshot, question) for question in questions]
+        if not findings.whole:
+            _vouch(snapshot, findings, anchors, seen)
+    return findings
+
+
+def look_at_stretch(reader: LogReader, start: Head, anchors: Anchors, seen: Head, *, entries: int) -> Findings:
+    """Verifies at most so many entries after `start`; `whole` says that the log's end was reached."""
+    with reader.snapshot() as snapshot:
+        end = snapshot.last_index()
+        last = min(end, start.index + entries)
+        findings = Findings(whole=last == end)
+        _verify(snapshot, Verification(start, anchors, seen), last, findings, ends=findings.whole)
+    return findings
+
+
+def _verify(
+    snapshot: Snapshot, check: Verification, last: int, findings: Findings, *, ends: bool = True
+) -> None:
+    while check.first_bad is None and check.head.index < last:
+        before = check.head.index
+        try:
+            findings.sound += check.walk(snapshot.rows(before + 1, min(before + CHUNK, last)))
+        except LogDamaged:
+            check.stop()
+        if check.first_bad is None and check.head.index == before:
+            check.stop()  # a hole
+        time.sleep(REST_S)
+    if ends:
+        check.end()
+    findings.verified = check.head.index + 1
+    findings.first_bad = check.first_bad
+
+
+def _find(snapshot: Snapshot, question: Question) -> Found:
+    rows = snapshot.newest(question.filters, question.limit, (question.page - 1) * question.limit)
+    previous = snapshot.fingerprints([row.index - 1 for row in rows])
+    return Found(rows, previous, snapshot.total(question.filters))
+
+
+def _vouch(snapshot: Snapshot, findings: Findings, anchors: Anchors, seen: Head) -> None:
+    """Verifies, from disk, the segments of the entries that are shown; those after `anchors` have been verified."""
+    shown = {row.index for found in findings.found for row in found.rows if 0 <= row.index <= anchors.head.index}
+    for start, end in sorted({anchors.around(index) for index in shown}):
+        check = Verification(start, anchors, seen)
+        stretch = Findings()
+        _verify(snapshot, check, end.index, stretch, ends=False)
+        if check.head != end:
+            bad = check.head.index + 1
+            findings.first_bad = bad if findings.first_bad is None else min(bad, findings.first_bad)
+            return

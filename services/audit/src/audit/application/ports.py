@@ -1,0 +1,86 @@
+"""What the use cases need of the place where the log is kept."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from audit.domain.chain import Head
+from audit.domain.entry import Draft, Row
+from shared.errors import Unavailable
+
+
+class LogUnavailable(Unavailable):
+    """The log cannot be written or read now; nothing was recorded."""
+
+    reason = "audit-unavailable"
+
+
+class LogDamaged(Exception):
+    """What is stored can no longer be read as a log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Committed entries: their places in the order of the drafts, and the log's head before and after them.
+
+    `as_remembered` is False when the entry that the writer was told of is not, or no longer, in the log.
+    """
+
+    places: list[Head]
+    before: Head
+    after: Head
+    as_remembered: bool
+
+
+class LogWriter(Protocol):
+    """Writes entries. Several processes may write to one log; the chain has no gap and no fork."""
+
+    async def commit(self, drafts: Sequence[Draft], seen: Head) -> Commit:
+        """Records the drafts durably, once per (id, phase). Raises LogUnavailable; then nothing of it is recorded."""
+
+    async def try_writing(self) -> None:
+        """Raises LogUnavailable unless something was durably written just now."""
+
+    async def overdue(self, before: int, limit: int) -> list[Row]:
+        """Intents without an outcome that should have had one before that moment (Unix ms)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which entries are wanted; None is any. Times are RFC 3339 as entries have them, both inclusive."""
+
+    user_id: str | None = None
+    action: str | None = None
+    resource_type: str | None = None
+    resource_id: str | None = None
+    outcome: str | None = None
+    request_id: str | None = None
+    start: str | None = None
+    end: str | None = None
+
+
+class Snapshot(Protocol):
+    """The log as it is on disk at one moment. Used in a thread; everything raises LogUnavailable or LogDamaged."""
+
+    def last_index(self) -> int:
+        """The index of the last entry, -1 when there is none."""
+
+    def rows(self, first: int, last: int) -> Iterator[Row]:
+        """The entries from `first` to `last` in order, both included."""
+
+    def total(self, filters: Filters) -> int:
+        """How many entries match."""
+
+    def newest(self, filters: Filters, limit: int, offset: int) -> list[Row]:
+        """Matching entries, newest first."""
+
+    def fingerprints(self, indexes: Sequence[int]) -> dict[int, bytes]:
+        """The stored fingerprints of these entries."""
+
+
+class LogReader(Protocol):
+    """Reads the log as it is on disk, past every cache of this process."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """A snapshot, held while the block runs."""

@@ -1,0 +1,120 @@
+"""Queries: pages of the log, each with what can be said of the whole log at that moment."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from audit.application.inspection import Findings, Found, Question, look
+from audit.application.knowledge import Knowledge, Status
+from audit.application.ports import LogDamaged, LogReader, LogUnavailable
+from shared.principal import Principal, Role
+
+FIRST_PASS_WITHIN_S = 3.0
+"""How long a query waits for the first verification of a long log before it says that it still runs."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A page and the integrity of the log it comes from."""
+
+    found: Found
+    status: Status
+    verified: int
+    scrub_age: float | None
+    first_bad: int | None
+
+
+class Queries:
+    """Answers operators. `executor` runs what reads and hashes, off the event loop."""
+
+    def __init__(self, reader: LogReader, knowledge: Knowledge, executor: Executor) -> None:
+        self._reader = reader
+        self._knowledge = knowledge
+        self._executor = executor
+        self._ordinary = _Lane(lambda questions: self._look(questions, full=False))
+        self._full = _Lane(lambda questions: self._look(questions, full=True))
+
+    async def find(self, question: Question, caller: Principal, *, full: bool = False) -> Answer:
+        """The page, verified as far as the design of the log promises; with `full`, the whole log now.
+
+        Raises Forbidden below operator, LogUnavailable when the log cannot be read.
+        """
+        caller.must_be(Role.OPERATOR)
+        if full:
+            return await self._full.ask(question)
+        until = time.monotonic() + FIRST_PASS_WITHIN_S
+        answer = await self._ordinary.ask(question)
+        while answer.status is Status.VERIFYING and time.monotonic() < until:
+            await asyncio.sleep(0.1)
+            answer = await self._ordinary.ask(question)
+        return answer
+
+    async def _look(self, questions: list[Question], *, full: bool) -> list[Answer]:
+        began = time.monotonic()
+        anchors, seen = self._knowledge.anchors, self._knowledge.seen
+        loop = asyncio.get_running_loop()
+        try:
+            findings = await loop.run_in_executor(
+                self._executor, lambda: look(self._reader, questions, anchors, seen, full=full)
+            )
+        except LogDamaged as error:
+            self._knowledge.found_bad(0)
+            raise LogUnavailable("The audit log is damaged and cannot be read.") from error
+        learn(self._knowledge, findings, began)
+        return [self._answer(found, findings) for found in findings.found]
+
+    def _answer(self, found: Found, findings: Findings) -> Answer:
+        known = self._knowledge
+        return Answer(
+            found=found,
+            status=known.status,
+            verified=findings.verified if not findings.behind else known.anchors.head.index + 1,
+            scrub_age=known.scrub_age,
+            first_bad=known.first_bad,
+        )
+
+
+def learn(knowledge: Knowledge, findings: Findings, began: float) -> None:
+    """Takes note of what a look at the log showed. `whole` must mean that it began at the first entry."""
+    knowledge.verified(findings.sound)
+    if findings.first_bad is not None:
+        if knowledge.status is not Status.INVALID:
+            _log.error("log_is_not_as_written", extra={"firstBadIndex": findings.first_bad})
+        knowledge.found_bad(findings.first_bad)
+    elif findings.whole:
+        knowledge.found_whole(began=began)
+
+
+class _Lane:
+    """One run at a time; who asks while one runs shares the next, so that each answer is of a moment after its question."""
+
+    def __init__(self, run: Callable[[list[Question]], "asyncio.Future[list[Answer]]"]) -> None:
+        self._run = run
+        self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
+        self._runner: asyncio.Task[None] | None = None
+
+    async def ask(self, question: Question) -> Answer:
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, answer))
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run_all())
+        return await answer
+
+    async def _run_all(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            try:
+                answers = await self._run([question for question, _ in waiting])
+            except Exception as error:
+                for _, future in waiting:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), answer in zip(waiting, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)

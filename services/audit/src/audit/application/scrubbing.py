@@ -1,0 +1,108 @@
+"""Scrubbing: the whole log is verified again and again, slowly, so that no damage stays unseen for long."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+
+from audit.application.inspection import Findings, look_at_stretch
+from audit.application.knowledge import Knowledge, Status
+from audit.application.ports import LogDamaged, LogReader, LogUnavailable
+from audit.domain.chain import EMPTY, Head
+
+STRETCH = 1000
+STRETCH_S = 0.05
+"""20,000 entries per second at most: 50 s for 1,000,000."""
+ROUND_S = 0.5
+STRETCHES = 10
+PASS_EVERY_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Scrubber:
+    """Verifies new entries within a second, and all of them in passes that begin at most every 5 s.
+
+    Each stretch is a snapshot of its own: one held for a whole pass would keep the write-ahead log from shrinking.
+    """
+
+    def __init__(self, reader: LogReader, knowledge: Knowledge, executor: Executor) -> None:
+        self._reader = reader
+        self._knowledge = knowledge
+        self._executor = executor
+        self._at = EMPTY
+        self._began = float("-inf")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Scrubs while the block runs."""
+        task = asyncio.create_task(self._repeat())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _repeat(self) -> None:
+        while True:
+            try:
+                await self.catch_up()
+                await self._go_on()
+            except LogUnavailable:
+                pass  # appends and health say so; the next round tries again
+            except LogDamaged:
+                self._knowledge.found_bad(0)
+            except Exception:
+                _log.exception("scrubbing_failed")
+            await asyncio.sleep(ROUND_S)
+
+    async def catch_up(self) -> None:
+        """Verifies what was appended since the last time; the first time, all there is."""
+        began = time.monotonic()
+        while True:
+            findings = await self._look(self._knowledge.anchors.head)
+            self._knowledge.verified(findings.sound)
+            if findings.first_bad is not None or findings.whole:
+                break
+        if findings.first_bad is None and self._knowledge.status is Status.VERIFYING:
+            self._knowledge.found_whole(began=began)
+
+    async def scrub(self) -> None:
+        """One whole pass, without rests."""
+        self._at, self._began = EMPTY, time.monotonic()
+        while not await self._step():
+            pass
+
+    async def _go_on(self) -> None:
+        if self._at is EMPTY:
+            if time.monotonic() - self._began < PASS_EVERY_S:
+                return
+            self._began = time.monotonic()
+        for _ in range(STRETCHES):
+            started = time.monotonic()
+            if await self._step():
+                return
+            await asyncio.sleep(max(0.0, STRETCH_S - (time.monotonic() - started)))
+
+    async def _step(self) -> bool:
+        """One stretch of the pass; True at its end, good or bad."""
+        findings = await self._look(self._at)
+        self._at = findings.sound[-1] if findings.sound else self._at
+        if findings.first_bad is None and not findings.whole:
+            return False
+        if findings.first_bad is None:
+            self._knowledge.found_whole(began=self._began)
+        self._at = EMPTY
+        return True
+
+    async def _look(self, start: Head) -> Findings:
+        anchors, seen = self._knowledge.anchors, self._knowledge.seen
+        findings = await asyncio.get_running_loop().run_in_executor(
+            self._executor, lambda: look_at_stretch(self._reader, start, anchors, seen, entries=STRETCH)
+        )
+        if findings.first_bad is not None:
+            if self._knowledge.status is not Status.INVALID:
+                _log.error("log_is_not_as_written", extra={"firstBadIndex": findings.first_bad})
+            self._knowledge.found_bad(findings.first_bad)
+        return findings

@@ -1,0 +1,1 @@
+"""The use cases of identities, and the ports they need."""

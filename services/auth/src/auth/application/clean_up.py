@@ -1,0 +1,58 @@
+"""Clean-up: what expired long enough ago goes, a bounded piece at a time."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Protocol
+
+CLEAN_UP_EVERY_S = 600.0
+AT_A_TIME = 500
+KEEP_EXPIRED_KEYS = timedelta(days=30)
+"""For so long a list shows why a program's key stopped working."""
+
+_log = logging.getLogger(__name__)
+
+
+class ExpiredSessions(Protocol):
+    """Sessions that can be removed."""
+
+    async def remove_expired(self, *, now: datetime, limit: int) -> int:
+        """Removes at most `limit` expired sessions; returns how many."""
+
+
+class ExpiredKeys(Protocol):
+    """Keys that can be removed."""
+
+    async def remove_expired(self, *, before: datetime, limit: int) -> int:
+        """Removes at most `limit` keys that expired before then; returns how many."""
+
+
+async def clean_up(sessions: ExpiredSessions, keys: ExpiredKeys, *, now: datetime) -> None:
+    """Removes what has expired. Each transaction is short, so that nobody waits for long."""
+    while await sessions.remove_expired(now=now, limit=AT_A_TIME) == AT_A_TIME:
+        pass
+    while await keys.remove_expired(before=now - KEEP_EXPIRED_KEYS, limit=AT_A_TIME) == AT_A_TIME:
+        pass
+
+
+@asynccontextmanager
+async def cleaning_up(
+    sessions: ExpiredSessions, keys: ExpiredKeys, *, now: Callable[[], datetime], every: float = CLEAN_UP_EVERY_S
+) -> AsyncIterator[None]:
+    """Cleans up every ten minutes while the block runs."""
+
+    async def repeat() -> None:
+        while True:
+            try:
+                await clean_up(sessions, keys, now=now())
+            except Exception:
+                _log.exception("clean_up_failed")
+            await asyncio.sleep(every)
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        task.cancel()

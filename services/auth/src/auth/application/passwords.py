@@ -1,0 +1,123 @@
+"""Changing a password, and what every use case with a password needs to have it hashed."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from shared.audit import AuditTrail, Resource
+from shared.bus import CallContext
+from shared.contracts.audit import Action
+from shared.errors import Forbidden, Unavailable
+from shared.principal import Principal, PrincipalKind
+
+from auth.domain.password import WrongPassword, require_acceptable, require_different, require_size
+from auth.domain.session import InvalidSession, SessionId
+from auth.domain.user import User, UserId
+
+Announce = Callable[[int, str], Awaitable[None]]
+"""Tells everybody that the identities of a user are now of this version."""
+
+
+class TooManyPasswords(Unavailable):
+    """More passwords wait to be hashed than may; this one was not looked at."""
+
+    reason = "overloaded"
+
+    def __init__(self) -> None:
+        super().__init__("Too many people sign in right now.", retry_after=1)
+
+
+class HashingPlace(Protocol):
+    """A turn with the threads that hash."""
+
+    async def hash(self, password: str) -> str:
+        """A new hash of the password."""
+
+    async def is_right(self, password: str, stored: str | None) -> bool:
+        """Whether `stored` was made of this password. None is nobody's hash: as costly, never right."""
+
+    def is_outdated(self, stored: str) -> bool:
+        """Whether it was made at another cost than today's."""
+
+
+class Hashing(Protocol):
+    """Hashing in a bounded number of places."""
+
+    def place(self) -> AbstractContextManager[HashingPlace]:
+        """A place for the length of the block; raises TooManyPasswords when all are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordReplaced:
+    """What came of a new password."""
+
+    number: int
+    ended_sessions: int
+
+
+class PasswordStore(Protocol):
+    """Where users' passwords are kept."""
+
+    async def with_id(self, id: UserId) -> User | None:
+        """The user, or None."""
+
+    async def replace_password(
+        self, user: User, password_hash: str, *, keep: SessionId, now: datetime
+    ) -> PasswordReplaced:
+        """Stores the hash and ends the user's sessions but `keep`, at once.
+
+        Raises StaleUser when the password is no longer the one that `user` was read with, InvalidSession when `keep`
+        was closed in the meantime.
+        """
+
+
+class Passwords:
+    """What people do with their own password."""
+
+    def __init__(
+        self,
+        store: PasswordStore,
+        hashing: Hashing,
+        audit: AuditTrail,
+        *,
+        announce: Announce,
+        is_common: Callable[[str], bool],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._hashing = hashing
+        self._audit = audit
+        self._announce = announce
+        self._is_common = is_common
+        self._now = now
+
+    async def change(self, current: str, new: str, context: CallContext) -> None:
+        """Replaces the caller's password and ends all their other sessions.
+
+        Raises Forbidden for anything but a session, InvalidFields for a bad new password, WrongPassword.
+        """
+        caller = require_session(context, "change a password")
+        require_size("currentPassword", current)
+        require_acceptable("newPassword", new, email=caller.email, is_common=self._is_common)
+        require_different("newPassword", new, current)
+        user = await self._store.with_id(UserId(caller.user_id))
+        if user is None:
+            raise InvalidSession()
+        with self._hashing.place() as place:
+            async with self._audit.change(Action.AUTH_PASSWORD_CHANGED, Resource("user", user.id), context) as change:
+                if not await place.is_right(current, user.password_hash):
+                    raise WrongPassword()
+                done = await self._store.replace_password(
+                    user, await place.hash(new), keep=SessionId(caller.credential_id), now=self._now()
+                )
+                await self._announce(done.number, user.id)
+                change.details["endedSessions"] = done.ended_sessions
+
+
+def require_session(context: CallContext, to_do_what: str) -> Principal:
+    """The caller, signed in as a person; raises Forbidden for a key."""
+    if context.principal.kind is not PrincipalKind.SESSION:
+        raise Forbidden(f"Only a person who is signed in can {to_do_what}.")
+    return context.principal

@@ -1,0 +1,1 @@
+"""The rules of identities: pure, with time and randomness passed in."""

@@ -1,0 +1,31 @@
+"""An identity: whom a credential stands for, with which rights, as of which version of all identities."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.principal import Principal, PrincipalKind, Role
+
+from auth.domain.user import User
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A live session's or key's user. `role` is what this credential may do; it can be less than the user's."""
+
+    user: User
+    role: Role
+    kind: PrincipalKind
+    credential_id: str
+    expires_at: datetime | None
+    version: int
+
+    @property
+    def principal(self) -> Principal:
+        """The identity as it travels with every call."""
+        return Principal(
+            kind=self.kind,
+            user_id=self.user.id,
+            email=self.user.email,
+            role=self.role,
+            credential_id=self.credential_id,
+        )

@@ -1,0 +1,55 @@
+"""A session: a person at a device, from the log-in until it is closed or eight hours have passed."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NewType
+
+from shared.errors import ErrorCode, PlatformError
+
+from auth.domain.user import UserId
+
+SessionId = NewType("SessionId", str)
+
+LIFE = timedelta(hours=8)
+
+
+class InvalidSession(PlatformError):
+    """The session token opens nothing. Why is never said."""
+
+    code = ErrorCode.UNAUTHENTICATED
+    reason = "invalid-session"
+
+    def __init__(self) -> None:
+        super().__init__("Sign in to go on.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A session as it is opened. What its row says later decides, not the token that names it."""
+
+    id: SessionId
+    user_id: UserId
+    created_at: datetime
+    expires_at: datetime
+    ip_address: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a genuine, current session token says: which session, whose."""
+
+    session_id: SessionId
+    user_id: UserId
+
+
+def open_session(id: SessionId, user_id: UserId, *, now: datetime, ip_address: str, user_agent: str) -> Session:
+    """A new session that ends eight hours from `now`."""
+    return Session(
+        id=id,
+        user_id=user_id,
+        created_at=now,
+        expires_at=now + LIFE,
+        ip_address=ip_address,
+        user_agent=user_agent,
+    )

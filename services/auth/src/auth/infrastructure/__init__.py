@@ -1,0 +1,1 @@
+"""SQL, JWT, scrypt: what the use cases' ports stand for."""

@@ -1,0 +1,95 @@
+"""scrypt in threads of its own: a log-in never stalls the event loop, and a flood of them is refused early."""
+
+import asyncio
+import hmac
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from auth.application.passwords import TooManyPasswords
+from auth.domain.password import HASH_BYTES, SALT_BYTES, PasswordHash, ScryptCost
+
+WORKERS = 2
+MAX_WAITING = 16
+
+Derive = Callable[[bytes, bytes, ScryptCost], bytes]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def scrypt(password: bytes, salt: bytes, cost: ScryptCost, length: int = HASH_BYTES) -> bytes:
+    """The key that scrypt (RFC 7914) derives."""
+    return Scrypt(salt=salt, length=length, n=cost.n, r=cost.r, p=cost.p).derive(password)
+
+
+class ScryptPasswords:
+    """Hashes passwords at `cost`; at most 2 at a time, with at most 16 callers waiting."""
+
+    def __init__(self, executor: ThreadPoolExecutor, cost: ScryptCost, derive: Derive = scrypt) -> None:
+        self._executor = executor
+        self._cost = cost
+        self._derive = derive
+        self._places = WORKERS + MAX_WAITING
+        # Of nobody: whatever is tried costs as much as a real one and is wrong.
+        self._nobodys = str(PasswordHash(cost, os.urandom(SALT_BYTES), os.urandom(HASH_BYTES)))
+
+    @contextmanager
+    def place(self) -> Iterator["Place"]:
+        """A place in the queue for the length of the block; raises TooManyPasswords when there is none."""
+        if self._places == 0:
+            raise TooManyPasswords()
+        self._places -= 1
+        try:
+            yield Place(self)
+        finally:
+            self._places += 1
+
+    def hash(self, password: str) -> str:
+        """A new hash; takes about 35 ms of the calling thread."""
+        salt = os.urandom(SALT_BYTES)
+        return str(PasswordHash(self._cost, salt, self._derive(password.encode(), salt, self._cost)))
+
+    def is_right(self, password: str, stored: str | None) -> bool:
+        """Whether `stored` was made of this password; takes about 35 ms, for nobody's (None) as for anybody's."""
+        known = PasswordHash.parse(self._nobodys if stored is None else stored)
+        return hmac.compare_digest(self._derive(password.encode(), known.salt, known.cost), known.digest)
+
+    def is_outdated(self, stored: str) -> bool:
+        """Whether it was made at another cost than today's."""
+        return PasswordHash.parse(stored).cost != self._cost
+
+    async def _in_thread(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: job(*args, **kwargs))
+
+
+class Place:
+    """A caller's turn with the threads."""
+
+    def __init__(self, passwords: ScryptPasswords) -> None:
+        self._passwords = passwords
+
+    async def hash(self, password: str) -> str:
+        """A new hash of the password."""
+        return await self._passwords._in_thread(self._passwords.hash, password)
+
+    async def is_right(self, password: str, stored: str | None) -> bool:
+        """Whether `stored` was made of this password; None is nobody's."""
+        return await self._passwords._in_thread(self._passwords.is_right, password, stored)
+
+    def is_outdated(self, stored: str) -> bool:
+        """Whether it should be hashed anew."""
+        return self._passwords.is_outdated(stored)
+
+
+@contextmanager
+def open_passwords(cost: ScryptCost, derive: Derive = scrypt) -> Iterator[ScryptPasswords]:
+    """Threads for hashing, ended at the end of the block."""
+    executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="scrypt")
+    try:
+        yield ScryptPasswords(executor, cost, derive)
+    finally:
+        executor.shutdown(cancel_futures=True)

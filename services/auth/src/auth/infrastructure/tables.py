@@ -1,0 +1,60 @@
+"""The tables of this service. Moments are Unix milliseconds."""
+
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, MetaData, String, Table
+
+metadata = MetaData()
+
+_ROLES = "role IN ('viewer', 'operator', 'admin')"
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("email", String, nullable=False, unique=True),
+    Column("name", String, nullable=False),
+    Column("role", String(16), CheckConstraint(_ROLES, name="users_role"), nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("must_change_password", Boolean, nullable=False),
+    Column("password_hash", String, nullable=False),
+    Column("password_version", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("last_login_at", BigInteger),
+    Column("version", Integer, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("user_id", String(36), ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    Column("last_active_at", BigInteger, nullable=False),
+    Column("ip_address", String, nullable=False),
+    Column("user_agent", String, nullable=False),
+    Index("sessions_of_user", "user_id"),
+    Index("sessions_by_expiry", "expires_at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("owner_id", String(36), ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("role", String(16), CheckConstraint(_ROLES, name="api_keys_role"), nullable=False),
+    Column("fingerprint", String(64), nullable=False, unique=True),
+    Column("prefix", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Index("api_keys_of_owner", "owner_id", "id"),
+    Index("api_keys_by_expiry", "expires_at"),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)

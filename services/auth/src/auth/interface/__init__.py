@@ -1,0 +1,1 @@
+"""How the bus reaches the use cases."""

@@ -1,0 +1,135 @@
+"""Bus requests to use cases, and their results to replies."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from pydantic import SecretStr
+from shared.bus import NOTHING, CallContext, Endpoint, Nothing
+from shared.contracts import auth as contracts
+from shared.contracts.health import Health
+from shared.errors import InvalidFields
+from shared.principal import Role
+
+from auth.application.identities import Identities
+from auth.application.keys import Keys, MadeKey
+from auth.application.passwords import Passwords
+from auth.application.sessions import Sessions
+from auth.domain.key import ApiKey
+from auth.domain.user import User
+
+_log = logging.getLogger(__name__)
+
+
+def endpoints(sessions: Sessions, passwords: Passwords, keys: Keys, identities: Identities) -> list[Endpoint]:
+    """Everything this service does for others."""
+    return [
+        *_session_endpoints(sessions, passwords, identities),
+        *_key_endpoints(keys),
+    ]
+
+
+def health(read_version: Callable[[], Awaitable[int]]) -> Callable[[Nothing, CallContext], Awaitable[Health]]:
+    """A health handler that really reads the database."""
+
+    async def check(_request: Nothing, _context: CallContext) -> Health:
+        try:
+            await read_version()
+        except Exception:
+            _log.exception("database_unreadable")
+            return Health(healthy=False, message="The database cannot be read.")
+        return Health(healthy=True)
+
+    return check
+
+
+def _session_endpoints(sessions: Sessions, passwords: Passwords, identities: Identities) -> list[Endpoint]:
+    async def log_in(request: contracts.LogIn, context: CallContext) -> contracts.Session:
+        opened = await sessions.log_in(request.email, request.password.get_secret_value(), context)
+        return contracts.Session(
+            user=_to_user(opened.user, opened.user.role),
+            expires_at=opened.session.expires_at,
+            token=SecretStr(opened.token),
+        )
+
+    async def log_out(_request: Nothing, context: CallContext) -> Nothing:
+        await sessions.log_out(context)
+        return NOTHING
+
+    async def change_password(request: contracts.ChangePassword, context: CallContext) -> Nothing:
+        current, new = request.current_password.get_secret_value(), request.new_password.get_secret_value()
+        await passwords.change(current, new, context)
+        return NOTHING
+
+    async def resolve(request: contracts.Credential, _context: CallContext) -> contracts.Identity:
+        token, key = request.session_token, request.api_key
+        if token is not None and key is None:
+            identity = await identities.of_session(token.get_secret_value())
+        elif key is not None and token is None:
+            identity = await identities.of_key(key.get_secret_value())
+        else:
+            raise InvalidFields("Exactly one of sessionToken and apiKey has to be given.")
+        return contracts.Identity(
+            principal=identity.principal,
+            user=_to_user(identity.user, identity.role),
+            expires_at=identity.expires_at,
+            version=identity.version,
+        )
+
+    return [
+        contracts.LOG_IN.answered_by(log_in),
+        contracts.LOG_OUT.answered_by(log_out),
+        contracts.CHANGE_PASSWORD.answered_by(change_password),
+        contracts.RESOLVE.answered_by(resolve),
+    ]
+
+
+def _key_endpoints(keys: Keys) -> list[Endpoint]:
+    async def create(request: contracts.NewKey, context: CallContext) -> contracts.CreatedKey:
+        return _to_created_key(await keys.create(request.name, request.role, request.expires_at, context))
+
+    async def issue(request: contracts.IssueKey, context: CallContext) -> contracts.CreatedKey:
+        return _to_created_key(await keys.issue(request.owner_email, request.name, request.role, context))
+
+    async def list_own(request: contracts.ListKeys, context: CallContext) -> contracts.Keys:
+        page = await keys.list(limit=request.limit, cursor=request.cursor, context=context)
+        return contracts.Keys(items=[_to_key(key) for key in page.keys], next_cursor=page.next_cursor)
+
+    async def revoke(request: contracts.RevokeKey, context: CallContext) -> Nothing:
+        await keys.revoke(request.id, context)
+        return NOTHING
+
+    return [
+        contracts.CREATE_KEY.answered_by(create),
+        contracts.ISSUE_KEY.answered_by(issue),
+        contracts.LIST_KEYS.answered_by(list_own),
+        contracts.REVOKE_KEY.answered_by(revoke),
+    ]
+
+
+def _to_user(user: User, role: Role) -> contracts.User:
+    return contracts.User(
+        id=user.id,
+        email=user.email,
+        name=user.name,
+        role=role,
+        totp_enabled=False,  # a second factor does not exist yet; this is its place
+        backup_codes_left=0,
+        must_change_password=user.must_change_password,
+        created_at=user.created_at,
+        last_login_at=user.last_login_at,
+    )
+
+
+def _to_key(key: ApiKey) -> contracts.Key:
+    return contracts.Key(
+        id=key.id,
+        name=key.name,
+        role=key.role,
+        prefix=key.prefix,
+        expires_at=key.expires_at,
+        created_at=key.created_at,
+    )
+
+
+def _to_created_key(made: MadeKey) -> contracts.CreatedKey:
+    return contracts.CreatedKey(**_to_key(made.key).model_dump(), key=SecretStr(made.text))

@@ -1,0 +1,92 @@
+"""Wiring: the only module that knows all parts of the auth service."""
+
+import hashlib
+import hmac
+import logging
+import secrets
+
+from pydantic import SecretStr
+from shared.audit import AuditTrail, open_trail
+from shared.bus import Endpoint, connect
+from shared.clock import utc_now
+from shared.contracts.auth import IDENTITIES
+from shared.contracts.health import health_contract
+from shared.database import Database, open_database
+from shared.logging import configure_logging
+from shared.paging import Cursors
+from shared.process import Stop
+from shared.settings import load
+from shared.versions import VersionPublisher, version_contract
+
+from auth.application.clean_up import cleaning_up
+from auth.application.identities import Identities
+from auth.application.keys import Keys
+from auth.application.passwords import Passwords
+from auth.application.sessions import Sessions
+from auth.domain.password import ScryptCost
+from auth.infrastructure.common_passwords import is_common
+from auth.infrastructure.jwt_tokens import JwtTokens
+from auth.infrastructure.scrypt_passwords import ScryptPasswords, open_passwords
+from auth.infrastructure.sql_identities import SqlIdentities
+from auth.infrastructure.sql_keys import SqlKeys
+from auth.infrastructure.sql_sessions import SqlSessions
+from auth.infrastructure.sql_users import SqlUsers
+from auth.infrastructure.sql_versions import SqlVersions
+from auth.interface.bus import endpoints, health
+from auth.settings import AuthSettings
+
+_log = logging.getLogger(__name__)
+
+
+async def main(stop: Stop) -> None:
+    """Runs one replica until it is stopped."""
+    settings = load(AuthSettings)
+    instance = settings.instance_of("auth")
+    configure_logging("auth", instance, settings.log_level)
+    with open_passwords(ScryptCost(p=settings.scrypt_p)) as hashing:
+        async with (
+            open_database(settings.database_of("auth")) as database,
+            connect(
+                settings.nats_url,
+                service="auth",
+                instance=instance,
+                nkey_file=settings.nkey_of("auth"),
+                on_lost=stop.failed,
+            ) as bus,
+            open_trail(bus, settings.data_dir) as trail,
+            cleaning_up(SqlSessions(database), SqlKeys(database), now=utc_now),
+        ):
+            publisher = VersionPublisher(bus, IDENTITIES, SqlVersions(database).read)
+            async with publisher.publishing():
+                await bus.serve(*_endpoints(settings, database, hashing, trail, publisher))
+                _log.info("ready")
+                await stop.wait()
+
+
+def _endpoints(
+    settings: AuthSettings,
+    database: Database,
+    hashing: ScryptPasswords,
+    trail: AuditTrail,
+    publisher: VersionPublisher,
+) -> list[Endpoint]:
+    announce = publisher.changed
+    tokens = JwtTokens(settings.jwt_secret, settings.jwt_secret_previous)
+    users = SqlUsers(database)
+    sessions = Sessions(users, SqlSessions(database), hashing, tokens, trail, announce=announce, now=utc_now)
+    passwords = Passwords(users, hashing, trail, announce=announce, is_common=is_common, now=utc_now)
+    cursors = Cursors(_cursor_key(settings.jwt_secret), "auth.keys")
+    keys = Keys(
+        SqlKeys(database), users, trail, cursors, announce=announce, now=utc_now, random_bytes=secrets.token_bytes
+    )
+    identities = Identities(SqlIdentities(database), tokens, now=utc_now)
+    return [
+        *endpoints(sessions, passwords, keys, identities),
+        version_contract(IDENTITIES).answered_by(publisher.answer),
+        health_contract("auth").answered_by(health(SqlVersions(database).read)),
+    ]
+
+
+def _cursor_key(secret: SecretStr) -> bytes:
+    """A key of its own for cursors, so that one use of the secret says nothing about the other."""
+    return hmac.digest(secret.get_secret_value().encode(), b"peanut-auth/cursors/v1", hashlib.sha256)

@@ -1,0 +1,1 @@
+"""The Alembic environment of this service's database."""

@@ -1,0 +1,43 @@
+"""The settings of this service: the only reader of its environment."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from shared.settings import ServiceSettings, require_secret
+
+from auth.domain.password import weakness_of
+from auth.domain.user import FIRST_ADMIN_EMAIL
+from auth.infrastructure.common_passwords import is_common
+
+StrongSecret = Annotated[SecretStr, AfterValidator(require_secret)]
+
+
+class AuthSettings(ServiceSettings):
+    """What a replica needs to know."""
+
+    jwt_secret: StrongSecret
+    jwt_secret_previous: StrongSecret | None = None
+    scrypt_p: Annotated[int, Field(ge=1, le=16)] = 1
+
+    @field_validator("jwt_secret_previous")
+    @classmethod
+    def _differs(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and value == info.data.get("jwt_secret"):
+            raise ValueError("is the same as JWT_SECRET; leave it empty when nothing is being rotated")
+        return value
+
+
+class PrepareSettings(ServiceSettings):
+    """What making the database ready needs to know."""
+
+    default_admin_password: SecretStr | None = None
+    scrypt_p: Annotated[int, Field(ge=1, le=16)] = 1
+
+    @field_validator("default_admin_password")
+    @classmethod
+    def _is_acceptable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            weakness = weakness_of(value.get_secret_value(), email=FIRST_ADMIN_EMAIL, is_common=is_common)
+            if weakness is not None:
+                raise ValueError(f"{weakness}; leave it empty to have a strong one made")
+        return value

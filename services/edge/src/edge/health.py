@@ -1,0 +1,134 @@
+"""How the whole is: measured by asking every service, never a constant."""
+
+import asyncio
+import time
+from typing import Any, Literal
+
+from shared.bus import NOTHING, Bus, Message, Moment, call_context
+from shared.clock import utc_now
+from shared.contracts.health import health_contract
+from shared.errors import PlatformError
+
+from shared import VERSION
+
+SERVICES = ("auth", "orchestrator", "audit")
+ASK_WITHIN_S = 2.0
+GATHER_WITHIN_S = 0.1
+
+Status = Literal["healthy", "degraded", "unhealthy"]
+
+
+class Replica(Message):
+    """One process of a service, as it describes itself. `cpuSeconds` since its start."""
+
+    instance: str
+    uptime_seconds: float
+    cpu_seconds: float
+    memory_bytes: int
+
+
+class ServiceHealth(Message):
+    """One service, as a call through its queue group found it."""
+
+    status: Status
+    latency_ms: float
+    replicas: int
+    message: str | None = None
+    processes: list[Replica]
+
+
+class PlatformHealth(Message):
+    """The whole platform, for callers who are signed in."""
+
+    status: Status
+    version: str
+    uptime: float
+    timestamp: Moment
+    services: dict[str, ServiceHealth]
+
+
+class _Answer:
+    def __init__(self, healthy: bool, latency_ms: float, message: str) -> None:
+        self.healthy = healthy
+        self.latency_ms = latency_ms
+        self.message = message
+
+
+class HealthCheck:
+    """Asks the services; callers that come while an answer is under way share it."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._started = time.monotonic()
+        self._running: asyncio.Task[dict[str, _Answer]] | None = None
+
+    async def status(self) -> Status:
+        """Healthy when every service can do its work, unhealthy when none answers, degraded in between."""
+        return _overall(await self._answers())
+
+    async def report(self) -> PlatformHealth:
+        """The same with each service and each of its replicas."""
+        names = (*SERVICES, "edge")
+        answers, replicas = await asyncio.gather(
+            self._answers(), asyncio.gather(*(self._replicas(service) for service in names))
+        )
+        asked = {**answers, "edge": _Answer(True, 0.0, "")}
+        services = {name: _service(asked[name], found) for name, found in zip(names, replicas, strict=True)}
+        return PlatformHealth(
+            status=_overall(answers),
+            version=VERSION,
+            uptime=round(time.monotonic() - self._started, 1),
+            timestamp=utc_now(),
+            services=services,
+        )
+
+    async def _answers(self) -> dict[str, _Answer]:
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._ask_all())
+        return await asyncio.shield(self._running)
+
+    async def _ask_all(self) -> dict[str, _Answer]:
+        answers = await asyncio.gather(*(self._ask(service) for service in SERVICES))
+        return dict(zip(SERVICES, answers, strict=True))
+
+    async def _ask(self, service: str) -> _Answer:
+        began = time.perf_counter()
+        try:
+            health = await self._bus.call(health_contract(service), NOTHING, call_context(seconds=ASK_WITHIN_S))
+        except PlatformError as error:
+            return _Answer(False, _ms_since(began), error.detail)
+        return _Answer(health.healthy, _ms_since(began), health.message)
+
+    async def _replicas(self, service: str) -> list[Replica]:
+        if not self._bus.is_connected:
+            return []
+        return [_replica(stats) for stats in await self._bus.replicas(service, within=GATHER_WITHIN_S)]
+
+
+def _overall(answers: dict[str, _Answer]) -> Status:
+    healthy = sum(answer.healthy for answer in answers.values())
+    return "healthy" if healthy == len(answers) else "degraded" if healthy else "unhealthy"
+
+
+def _service(answer: _Answer, replicas: list[Replica]) -> ServiceHealth:
+    return ServiceHealth(
+        status="healthy" if answer.healthy else "unhealthy",
+        latency_ms=answer.latency_ms,
+        replicas=len(replicas),
+        message=answer.message or None,
+        processes=sorted(replicas, key=lambda replica: replica.instance),
+    )
+
+
+def _replica(stats: dict[str, Any]) -> Replica:
+    facts = stats["metadata"]
+    return Replica(
+        instance=stats["id"],
+        uptime_seconds=float(facts["uptimeSeconds"]),
+        cpu_seconds=float(facts["cpuSeconds"]),
+        memory_bytes=int(facts["memoryBytes"]),
+    )
+
+
+def _ms_since(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 2)

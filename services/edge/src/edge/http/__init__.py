@@ -1,0 +1,1 @@
+"""HTTP as the edge speaks it: bounded reading, one pipeline, problem details."""

@@ -1,0 +1,51 @@
+"""Whose address a request comes from: proxies are believed only when they are ours."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+
+class ClientAddresses:
+    """Finds the client behind `X-Forwarded-For`: the right-most hop that is not one of our proxies."""
+
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._trusted = tuple(trusted)
+
+    def behind(self, peer: str, forwarded_for: bytes | None) -> str:
+        """The client's address. Anything that cannot be parsed ends the walk at the last hop that was believed."""
+        if forwarded_for is None or not self._trusts(peer):
+            return peer
+        client = peer
+        for hop in reversed(forwarded_for.decode("latin-1").split(",")):
+            try:
+                client = str(_unmapped(ip_address(hop.strip())))
+            except ValueError:
+                return client
+            if not self._trusts(client):
+                return client
+        return client
+
+    def _trusts(self, address: str) -> bool:
+        try:
+            parsed = _unmapped(ip_address(address))
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._trusted)
+
+
+@lru_cache(maxsize=4096)
+def address_prefix(address: str) -> str:
+    """The bucket an address counts in: an IPv6 address by its /64, which one client has to itself."""
+    try:
+        parsed = _unmapped(ip_address(address))
+    except ValueError:
+        return address
+    return str(ip_network((parsed, 64), strict=False)) if isinstance(parsed, IPv6Address) else str(parsed)
+
+
+def _unmapped(address: Address) -> Address:
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

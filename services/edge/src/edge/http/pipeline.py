@@ -1,0 +1,176 @@
+"""The pipeline every request goes through: who is asked, who asks, may a page do this; then the route."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+
+from shared.errors import ErrorCode, Forbidden, PlatformError, Unavailable
+from shared.logging import trace_id_of_call
+from shared.principal import Caller, Origin, PrincipalKind
+
+from edge.http.addresses import ClientAddresses
+from edge.http.credentials import Unauthenticated, credential_of
+from edge.http.origins import Origins
+from edge.http.problems import problem
+from edge.http.request import Receive, Request, Scope
+from edge.http.response import Header, Response, Send
+from edge.identities import Identities, Known
+from edge.refusals import Refusals
+
+MAX_IN_FLIGHT = 2000
+
+Handler = Callable[[Request], Awaitable[Response]]
+HotRoutes = Mapping[tuple[str, str], Callable[[Request, Known], Awaitable[Response]]]
+
+API = "/api/"
+PUBLIC = frozenset({("POST", "/api/v1/auth/login")})
+OPTIONAL = frozenset({("GET", "/health")})
+WHILE_PASSWORD_IS_TEMPORARY = frozenset(
+    {("GET", "/api/v1/auth/me"), ("POST", "/api/v1/auth/password"), ("POST", "/api/v1/auth/logout")}
+)
+
+_SECURITY: tuple[Header, ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-site"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
+_OWN_POLICY = frozenset({b"content-security-policy", b"cache-control"})
+_PLAIN_PATH = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_-.")
+
+_log = logging.getLogger(__name__)
+
+
+class NoSuchRoute(PlatformError):
+    """Nothing is served under this path."""
+
+    code = ErrorCode.NOT_FOUND
+    reason = "not-found"
+
+
+class PasswordChangeRequired(Forbidden):
+    """The password was set by somebody else and opens nothing but its own change."""
+
+    reason = "password-change-required"
+
+
+class Overloaded(Unavailable):
+    """More requests are under way than this replica may have."""
+
+    reason = "overloaded"
+
+
+class Pipeline:
+    """The ASGI application: checks in a fixed order, then one switch between hot routes and the rest."""
+
+    def __init__(
+        self,
+        *,
+        hot: HotRoutes,
+        rest: Handler,
+        identities: Identities,
+        origins: Origins,
+        addresses: ClientAddresses,
+        refusals: Refusals,
+        https: bool,
+    ) -> None:
+        self._hot = hot
+        self._rest = rest
+        self._identities = identities
+        self._origins = origins
+        self._addresses = addresses
+        self._refusals = refusals
+        self._in_flight = 0
+        hsts = ((b"strict-transport-security", b"max-age=31536000"),) if https else ()
+        self._common = (*_SECURITY, *hsts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"{scope['type']} is switched off in uvicorn's configuration")
+        request = self._request(scope, receive)
+        self._in_flight += 1
+        try:
+            response = await self._answer(request)
+        finally:
+            self._in_flight -= 1
+        await response.send(send, self._headers(request, response))
+
+    def _request(self, scope: Scope, receive: Receive) -> Request:
+        peer = scope["client"][0] if scope["client"] else ""
+        request = Request(scope, receive, peer)
+        forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        if forwarded:
+            request.ip_address = self._addresses.behind(peer, b",".join(forwarded))
+        return request
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            response = await self._respond(request)
+        except PlatformError as error:
+            response = problem(error, request_id=request.request_id)
+        except Exception:
+            trace_id_of_call.set(request.event_id)
+            _log.exception("request_failed", extra={"method": request.method, "requestId": request.request_id})
+            mistake = PlatformError("Something went wrong on our side; the request id leads to the log.")
+            response = problem(mistake, request_id=request.request_id)
+        self._refusals.note(request, response)
+        return response
+
+    async def _respond(self, request: Request) -> Response:
+        request.read_headers()
+        if self._in_flight > MAX_IN_FLIGHT:
+            raise Overloaded("Too many requests are under way.")
+        self._origins.require_known_host(request)
+        if not _PLAIN_PATH.issuperset(request.path) or "//" in request.path or "/." in request.path:
+            raise NoSuchRoute("Nothing is served here.")
+        if self._origins.is_preflight(request):
+            return self._origins.preflight(request)
+        known = await self._identify(request)
+        hot = self._hot.get((request.method, request.path))
+        if hot is not None and known is not None:
+            return await hot(request, known)
+        return await self._rest(request)
+
+    async def _identify(self, request: Request) -> Known | None:
+        """Finds out who asks, and refuses what they may not do whatever the route is."""
+        request.caller = _anonymous(request.origin)
+        route = (request.method, request.path)
+        if route in PUBLIC:
+            self._origins.require_no_foreign_page(request)
+            request.require_json()
+            return None
+        if not request.path.startswith(API) and route not in OPTIONAL:
+            return None
+        credential = credential_of(request)
+        if credential is None:
+            if route in OPTIONAL:
+                return None
+            raise Unauthenticated("Sign in, or send an API key as `Authorization: Bearer …`.")
+        known = await self._identities.of(credential)
+        request.caller = known.caller_from(request.origin)
+        self._require_intended(request, known)
+        return known
+
+    def _require_intended(self, request: Request, known: Known) -> None:
+        by_cookie = known.identity.principal.kind is PrincipalKind.SESSION
+        if request.changes_something:
+            if by_cookie:
+                self._origins.require_own_page(request)
+            request.require_json()
+        temporary = by_cookie and known.identity.user.must_change_password
+        if temporary and (request.method, request.path) not in WHILE_PASSWORD_IS_TEMPORARY:
+            raise PasswordChangeRequired("Change the password first: POST /api/v1/auth/password.")
+
+    def _headers(self, request: Request, response: Response) -> list[Header]:
+        own = {name for name, _ in response.headers} & _OWN_POLICY
+        common = [header for header in self._common if header[0] not in own] if own else list(self._common)
+        common.append((b"x-request-id", request.request_id.encode()))
+        common += self._origins.cors(request)
+        return common
+
+
+@lru_cache(maxsize=4096)
+def _anonymous(origin: Origin) -> Caller:
+    return Caller(origin=origin)

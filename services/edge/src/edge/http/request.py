@@ -1,0 +1,150 @@
+"""A request as it came in: the headers that matter, the address behind it and a bounded body."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
+from typing import Any
+
+from shared.bus import CallContext, Kind
+from shared.bus.context import new_traceparent
+from shared.clock import unix_ms
+from shared.errors import ErrorCode, Malformed, PlatformError, TooLarge
+from shared.ids import new_id
+from shared.json import require_sound_json
+from shared.principal import Caller, Origin
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+MAX_BODY = 1024 * 1024
+BODY_WITHIN_S = 30.0
+MAX_USER_AGENT = 256
+
+_ONCE = frozenset({b"host", b"authorization", b"cookie", b"origin", b"content-type", b"content-length", b"if-match"})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_NOBODY = Caller()
+
+
+class RepeatedHeader(Malformed):
+    """A header that decides something came twice, and two readers could choose differently."""
+
+    reason = "repeated-header"
+
+
+class BodyTooSlow(PlatformError):
+    """The body did not arrive in time."""
+
+    code = ErrorCode.MALFORMED
+    reason = "body-too-slow"
+
+
+class UnsupportedMediaType(PlatformError):
+    """A body that does not say it is JSON."""
+
+    code = ErrorCode.UNSUPPORTED_MEDIA_TYPE
+    reason = "unsupported-media-type"
+
+
+class Request:
+    """One HTTP request on its way through the pipeline. `caller` is filled in once it is known."""
+
+    __slots__ = ("_receive", "caller", "event_id", "headers", "ip_address", "method", "path", "request_id", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive, ip_address: str) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["raw_path"].decode("latin-1")
+        self.headers: dict[bytes, bytes] = {}
+        self.event_id = new_id()
+        self.request_id = self.event_id
+        self.ip_address = ip_address
+        self.caller = _NOBODY
+        self._receive = receive
+
+    def read_headers(self) -> None:
+        """Takes the headers over; raises RepeatedHeader when one that decides something stands there twice."""
+        headers = self.headers
+        for name, value in self.scope["headers"]:
+            if name in headers and name in _ONCE:
+                raise RepeatedHeader(f"The header {name.decode('latin-1')} came twice.")
+            headers[name] = value
+        given = headers.get(b"x-request-id")
+        if given is not None and _REQUEST_ID.fullmatch(given.decode("latin-1")):
+            self.request_id = given.decode("latin-1")
+
+    @property
+    def changes_something(self) -> bool:
+        """Whether the method is one that may change something."""
+        return self.method not in {"GET", "HEAD", "OPTIONS"}
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the client announces a body."""
+        return self.headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self.headers
+
+    @property
+    def origin(self) -> Origin:
+        """Address and user agent, for the audit log."""
+        agent = self.headers.get(b"user-agent", b"").decode("latin-1")[:MAX_USER_AGENT]
+        return _origin(self.ip_address, agent)
+
+    def context(self, kind: Kind) -> CallContext:
+        """The context of a bus call of that kind on behalf of this request's caller."""
+        given = self.headers.get(b"traceparent")
+        return CallContext(
+            caller=self.caller,
+            event_id=self.event_id,
+            request_id=self.request_id,
+            deadline=unix_ms() + int(kind.seconds * 1000),
+            traceparent=new_traceparent(given.decode("latin-1") if given is not None else None),
+        )
+
+    def require_json(self) -> None:
+        """Raises UnsupportedMediaType when there is a body that does not say it is JSON."""
+        if self.has_body:
+            kind = self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+            if kind != b"application/json":
+                raise UnsupportedMediaType("Send the body as application/json.")
+
+    async def body(self) -> bytes:
+        """The whole body; raises TooLarge above 1 MiB and BodyTooSlow after 30 s."""
+        announced = self.headers.get(b"content-length", b"0")
+        if int(announced) > MAX_BODY:  # the HTTP parser has already refused what is no number
+            raise TooLarge("The body is larger than 1 MiB.")
+        message = await self._next()
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            return _within_limit(body)
+        try:
+            async with asyncio.timeout(BODY_WITHIN_S):
+                while message.get("more_body", False):
+                    message = await self._next()
+                    body = _within_limit(body + message.get("body", b""))
+        except TimeoutError:
+            raise BodyTooSlow("The body did not arrive within 30 s.") from None
+        return body
+
+    async def sound_json(self) -> bytes:
+        """The body as JSON that means the same to every reader; raises Malformed otherwise."""
+        body = await self.body()
+        if body:
+            require_sound_json(body)
+        return body
+
+    async def _next(self) -> MutableMapping[str, Any]:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Malformed("The client left before its request was whole.")
+        return message
+
+
+@lru_cache(maxsize=4096)
+def _origin(ip_address: str, user_agent: str) -> Origin:
+    return Origin(ip_address=ip_address, user_agent=user_agent)
+
+
+def _within_limit(body: bytes) -> bytes:
+    if len(body) > MAX_BODY:
+        raise TooLarge("The body is larger than 1 MiB.")
+    return body

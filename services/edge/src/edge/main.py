@@ -1,0 +1,60 @@
+"""Wiring: the only module that knows all parts of the edge."""
+
+import logging
+
+from shared.audit import open_trail
+from shared.bus import CallContext, Nothing, connect
+from shared.contracts.health import Health, health_contract
+from shared.logging import configure_logging
+from shared.process import Stop
+from shared.settings import load
+
+from edge.health import HealthCheck
+from edge.http.addresses import ClientAddresses
+from edge.http.origins import Origins
+from edge.http.pipeline import Pipeline
+from edge.http.server import serving
+from edge.identities import Identities
+from edge.refusals import Refusals
+from edge.routes.app import behind_pipeline, fastapi_app
+from edge.routes.hot import hot_routes
+from edge.settings import EdgeSettings
+
+_log = logging.getLogger(__name__)
+
+
+async def main(stop: Stop) -> None:
+    """Serves HTTP until the process shall end."""
+    settings = load(EdgeSettings)
+    instance = settings.instance_of("edge")
+    configure_logging("edge", instance, settings.log_level)
+    async with (
+        connect(
+            settings.nats_url,
+            service="edge",
+            instance=instance,
+            nkey_file=settings.nkey_of("edge"),
+            on_lost=stop.failed,
+        ) as bus,
+        open_trail(bus, settings.data_dir) as trail,
+    ):
+        identities = Identities(bus)
+        await identities.start()
+        refusals = Refusals(trail)
+        pipeline = Pipeline(
+            hot=hot_routes(bus),
+            rest=behind_pipeline(fastapi_app(bus, HealthCheck(bus))),
+            identities=identities,
+            origins=Origins(hosts=settings.hosts, origins=settings.origins),
+            addresses=ClientAddresses(settings.trusted_proxies),
+            refusals=refusals,
+            https=settings.own_origin.startswith("https://"),
+        )
+        await bus.serve(health_contract("edge").answered_by(_healthy))
+        async with refusals.recording(), serving(pipeline, host=settings.host, port=settings.port):
+            _log.info("ready", extra={"address": f"http://{settings.host}:{settings.port}"})
+            await stop.wait()
+
+
+async def _healthy(_request: Nothing, _context: CallContext) -> Health:
+    return Health(healthy=True)

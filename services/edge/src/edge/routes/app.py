@@ -1,0 +1,109 @@
+"""The FastAPI application behind the pipeline: rare routes and documents. It has no middleware of its own."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.requests import Request as FastRequest
+from fastapi.responses import Response as FastResponse
+from shared.bus import Bus
+from shared.bus.messages import invalid_fields
+from shared.errors import ErrorCode, PlatformError
+from starlette.exceptions import HTTPException
+
+from edge.health import HealthCheck
+from edge.http.request import Request
+from edge.http.response import Response
+from edge.routes.agents import agent_routes
+from edge.routes.audit import audit_routes
+from edge.routes.auth import auth_routes
+from edge.routes.call import REQUEST
+from edge.routes.documentation import describe, documentation_routes
+from edge.routes.operations import operation_routes
+
+Rest = Callable[[Request], Awaitable[Response]]
+
+
+class RouteFailure(PlatformError):
+    """What FastAPI's router refuses: no such path, or not with this method."""
+
+    def __init__(self, status: int) -> None:
+        unknown = status != 405
+        super().__init__("Nothing is served here." if unknown else "This path does not take that method.")
+        self.code = ErrorCode.NOT_FOUND if unknown else ErrorCode.METHOD_NOT_ALLOWED
+        self.reason = "not-found" if unknown else "method-not-allowed"
+
+
+def fastapi_app(bus: Bus, health: HealthCheck) -> FastAPI:
+    """The application with all its routes."""
+    app = FastAPI(openapi_url="/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False)
+    for router in (
+        auth_routes(bus),
+        agent_routes(bus),
+        audit_routes(bus),
+        operation_routes(health),
+        documentation_routes(),
+    ):
+        app.include_router(router)
+    app.openapi = lambda: _once(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _unrouted)
+    return app
+
+
+def behind_pipeline(app: FastAPI) -> Rest:
+    """The application as a handler of the pipeline: its answers are small, so they are taken whole."""
+
+    async def handle(request: Request) -> Response:
+        body = await request.sound_json()
+        answer = _Answer()
+        await app({**request.scope, REQUEST: request}, _receiving(body), answer.take)
+        return answer.response()
+
+    return handle
+
+
+class _Answer:
+    def __init__(self) -> None:
+        self._start: MutableMapping[str, Any] = {}
+        self._body = bytearray()
+
+    async def take(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+        else:
+            self._body += message.get("body", b"")
+
+    def response(self) -> Response:
+        content_type, headers = b"", []
+        for name, value in self._start["headers"]:
+            if name == b"content-type":
+                content_type = value
+            elif name != b"content-length":
+                headers.append((name, value))
+        return Response(self._start["status"], bytes(self._body), content_type, tuple(headers))
+
+
+async def _invalid(_request: FastRequest, error: Exception) -> FastResponse:
+    """Raises it in our words; the pipeline turns every PlatformError that leaves FastAPI into an answer."""
+    assert isinstance(error, RequestValidationError)
+    raise invalid_fields([{**found, "loc": found["loc"][1:]} for found in error.errors()]) from None
+
+
+async def _unrouted(_request: FastRequest, error: Exception) -> FastResponse:
+    assert isinstance(error, HTTPException)
+    raise RouteFailure(error.status_code) from None
+
+
+def _once(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        app.openapi_schema = describe(app)
+    return app.openapi_schema
+
+
+def _receiving(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive

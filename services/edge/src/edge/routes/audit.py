@@ -1,0 +1,28 @@
+"""The audit log."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from pydantic import ConfigDict
+from shared.bus import Bus
+from shared.contracts import audit
+
+from edge.routes.call import CurrentCall
+from edge.routes.replies import json_reply
+
+
+class AuditQuery(audit.Query):
+    """The filters as text in a query string."""
+
+    model_config = ConfigDict(strict=False, extra="forbid")
+
+
+def audit_routes(bus: Bus) -> APIRouter:
+    """The routes under /audit."""
+    router = APIRouter(prefix="/api/v1/audit", tags=["audit"])
+
+    @router.get("", summary="Read the audit log, newest first", response_model=audit.Page)
+    async def query(wanted: Annotated[AuditQuery, Query()], call: CurrentCall) -> Response:
+        return json_reply(await bus.call(audit.QUERY, wanted, call.reading))
+
+    return router

@@ -1,0 +1,148 @@
+"""The OpenAPI document and its page; every asset comes from here, none from a CDN."""
+
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Query, Response
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from shared.contracts.auth import User
+from shared.contracts.orchestrator import Agents, Dispatch, Dispatched
+
+from edge.routes.hot import AgentsQuery
+from shared import VERSION
+
+PAGE_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",  # Swagger UI styles its elements itself
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>PeanutAgent API</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+_START = """window.ui = SwaggerUIBundle({
+  url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, tryItOutEnabled: true, persistAuthorization: false,
+});
+"""
+_ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "requestId"],
+    "properties": {
+        "type": {"type": "string", "examples": ["/problems/agent-not-found"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "requestId": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"path": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+def documentation_routes() -> APIRouter:
+    """`/docs` and its files."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/docs")
+    async def page() -> Response:
+        return _static(_PAGE.encode(), "text/html")
+
+    @router.get("/docs/start.js")
+    async def start() -> Response:
+        return _static(_START.encode(), "text/javascript")
+
+    for name, media_type in _ASSETS.items():
+        router.add_api_route(f"/docs/{name}", _asset(name, media_type), methods=["GET"])
+    return router
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The document of all routes: FastAPI's own, and the hot ones from the same contracts."""
+    document = get_openapi(
+        title="PeanutAgent",
+        version=VERSION,
+        description="One door to an organisation's AI agents, with a record that nobody can alter unseen.",
+        routes=[*app.routes, *_hot_routes()],
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = _PROBLEM
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    document["components"]["securitySchemes"] = {
+        "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: `peanut_…`"},
+        "session": {"type": "apiKey", "in": "cookie", "name": "__Host-session"},
+    }
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _add_failures(operation)
+            if path.startswith("/api/") and path != "/api/v1/auth/login":
+                operation["security"] = [{"apiKey": []}, {"session": []}]
+    return document
+
+
+def _hot_routes() -> list[APIRoute]:
+    """Descriptions only: these functions are never called and are part of no application."""
+
+    async def me() -> None: ...
+
+    async def list_agents(query: Annotated[AgentsQuery, Query()]) -> None: ...
+
+    async def dispatch(body: Dispatch) -> None: ...
+
+    def described(path: str, function: Any, **options: Any) -> APIRoute:
+        return APIRoute(f"/api/v1{path}", function, **options)
+
+    return [
+        described("/auth/me", me, tags=["auth"], summary="Who you are", response_model=User),
+        described("/agents", list_agents, tags=["agents"], summary="List the agents", response_model=Agents),
+        described(
+            "/openclaw/dispatch",
+            dispatch,
+            methods=["POST"],
+            tags=["openclaw"],
+            summary="Send a message to an agent",
+            response_model=Dispatched,
+        ),
+    ]
+
+
+def _add_failures(operation: dict[str, Any]) -> None:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    operation["responses"].pop("422", None)
+    operation["responses"]["default"] = {"description": "A problem (RFC 9457)", "content": content}
+
+
+def _asset(name: str, media_type: str) -> Any:
+    async def serve() -> Response:
+        return _static((files("fastapi_standalone_docs") / "static" / "swagger" / name).read_bytes(), media_type)
+
+    return serve
+
+
+def _static(body: bytes, media_type: str) -> Response:
+    headers = {"content-security-policy": PAGE_POLICY, "cache-control": "no-cache"}
+    return Response(body, media_type=media_type, headers=headers)

@@ -1,0 +1,64 @@
+"""The hot routes as plain handlers: FastAPI's machinery would cost more than all the rest of the edge."""
+
+from urllib.parse import parse_qsl
+
+from pydantic import ConfigDict, ValidationError
+from shared.bus import Bus, Kind, write
+from shared.bus.messages import invalid_fields
+from shared.contracts.orchestrator import DISPATCH, LIST_AGENTS, ListAgents
+from shared.errors import FieldError, InvalidFields
+
+from edge.http.pipeline import HotRoutes
+from edge.http.request import Request
+from edge.http.response import Response
+from edge.identities import Known
+
+
+class AgentsQuery(ListAgents):
+    """The same as text in a query string."""
+
+    model_config = ConfigDict(strict=False, extra="forbid")
+
+
+def hot_routes(bus: Bus) -> HotRoutes:
+    """The handlers by method and path."""
+
+    async def me(request: Request, known: Known) -> Response:
+        _require_no_query(request)
+        return Response(200, known.me)
+
+    async def list_agents(request: Request, known: Known) -> Response:
+        body = _agents_query(request.scope["query_string"]) if request.scope["query_string"] else b"{}"
+        return Response(200, await bus.forward(LIST_AGENTS, body, request.context(Kind.READ)))
+
+    async def dispatch(request: Request, known: Known) -> Response:
+        if b"idempotency-key" in request.headers:
+            # Ignoring it would let a client believe that a second try is safe.
+            raise InvalidFields(
+                "Idempotency keys are not supported.", errors=(FieldError("Idempotency-Key", "leave it out"),)
+            )
+        _require_no_query(request)
+        body = await request.body()
+        return Response(200, await bus.forward(DISPATCH, body, request.context(Kind.DISPATCH)))
+
+    return {
+        ("GET", "/api/v1/auth/me"): me,
+        ("GET", "/api/v1/agents"): list_agents,
+        ("POST", "/api/v1/openclaw/dispatch"): dispatch,
+    }
+
+
+def _agents_query(query: bytes) -> bytes:
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=20)
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise InvalidFields("A parameter stands there twice.")
+    try:
+        return write(AgentsQuery.model_validate(fields))
+    except ValidationError as error:
+        raise invalid_fields(error.errors(include_url=False, include_input=False)) from error
+
+
+def _require_no_query(request: Request) -> None:
+    if request.scope["query_string"]:
+        raise InvalidFields("This route takes no parameters.", errors=(FieldError("query", "leave it out"),))

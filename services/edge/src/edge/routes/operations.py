@@ -1,0 +1,37 @@
+"""How the platform is: health and readiness."""
+
+from fastapi import APIRouter, Response, status
+from shared.bus import Message
+
+from edge.health import HealthCheck, PlatformHealth, Status
+from edge.routes.call import CurrentCall
+from edge.routes.replies import json_reply
+
+
+class Summary(Message):
+    """All that anonymous callers see."""
+
+    status: Status
+
+
+def operation_routes(health: HealthCheck) -> APIRouter:
+    """`/health` for people and monitors, `/ready` for load balancers and start scripts."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/health", summary="How every service is, asked now", response_model=PlatformHealth | Summary)
+    async def measure(call: CurrentCall) -> Response:
+        if call.request.caller.principal is None:
+            return _with_status(Summary(status=await health.status()))
+        return _with_status(await health.report())
+
+    @router.get("/ready", summary="Whether every service can do its work", response_model=Summary)
+    async def ready() -> Response:
+        now = await health.status()
+        return json_reply(Summary(status=now), status_code=200 if now == "healthy" else 503)
+
+    return router
+
+
+def _with_status(report: Summary | PlatformHealth) -> Response:
+    code = status.HTTP_503_SERVICE_UNAVAILABLE if report.status == "unhealthy" else status.HTTP_200_OK
+    return json_reply(report, status_code=code)

@@ -1,0 +1,276 @@
+"""Use cases of agents: register, look, change, remove, check."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import orjson
+from shared.audit import AuditTrail, Resource
+from shared.bus import CallContext
+from shared.contracts.audit import Action, Details
+from shared.contracts.orchestrator import AgentChanges, ListAgents, RegisterAgent
+from shared.errors import FieldError, InvalidFields
+from shared.ids import is_id
+from shared.paging import Cursors
+from shared.principal import Role
+
+from orchestrator.application.monitor import Monitor
+from orchestrator.application.pool import Pool
+from orchestrator.application.registry import AgentStore
+from orchestrator.domain.agent import (
+    Agent,
+    AgentId,
+    AgentNotFound,
+    StaleAgent,
+    require_fitting_endpoint,
+)
+from orchestrator.domain.health import Health
+
+MAX_METADATA_BYTES = 16 * 1024
+SAVE_ATTEMPTS = 5
+
+
+class EndpointCheck(Protocol):
+    """Whether an endpoint may be used."""
+
+    async def permit(self, endpoint: str) -> str:
+        """The endpoint in its canonical spelling; raises EndpointNotAllowed."""
+        ...
+
+    def origin(self, endpoint: str) -> str:
+        """Whom a request to this endpoint reaches: scheme, host and port."""
+        ...
+
+
+class Sealer(Protocol):
+    """Encrypts agents' credentials."""
+
+    def seal(self, agent_id: str, key: str) -> str:
+        """The key as it may be stored, bound to this agent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An agent with its health."""
+
+    agent: Agent
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some agents in the order they were registered; `next_cursor` is None on the last page."""
+
+    items: list[Seen]
+    next_cursor: str | None
+
+
+class Agents:
+    """The agents' use cases. `announce` tells all replicas, this one first, of a new version of the registry."""
+
+    def __init__(
+        self,
+        *,
+        store: AgentStore,
+        pool: Pool,
+        monitor: Monitor,
+        trail: AuditTrail,
+        endpoints: EndpointCheck,
+        sealer: Sealer,
+        cursors: Cursors,
+        announce: Callable[[int, str], Awaitable[None]],
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._pool = pool
+        self._monitor = monitor
+        self._trail = trail
+        self._endpoints = endpoints
+        self._sealer = sealer
+        self._cursors = cursors
+        self._announce = announce
+        self._now = now
+        self._new_id = new_id
+
+    async def register(self, wish: RegisterAgent, context: CallContext) -> Seen:
+        """Adds an agent and probes it; raises Forbidden, InvalidFields, EndpointNotAllowed or AgentNameTaken."""
+        context.principal.must_be(Role.OPERATOR)
+        require_fitting_endpoint(wish.type, wish.endpoint)
+        _require_storable(wish.metadata)
+        id, now = AgentId(self._new_id()), self._now()
+        agent = Agent(
+            id=id,
+            name=wish.name,
+            type=wish.type,
+            endpoint=None if wish.endpoint is None else await self._endpoints.permit(wish.endpoint),
+            model=wish.model,
+            sealed_key=None if wish.api_key is None else self._sealer.seal(id, wish.api_key.get_secret_value()),
+            max_tokens=wish.max_tokens,
+            temperature=wish.temperature,
+            priority=wish.priority,
+            weight=wish.weight,
+            tags=tuple(dict.fromkeys(wish.tags)),
+            metadata=wish.metadata,
+            created_at=now,
+            updated_at=now,
+        )
+        async with self._trail.change(Action.AGENT_CREATED, _resource(id), context, _described(_values(agent))):
+            number = await self._store.add(agent)
+            await self._announce(number, id)
+        return await self._checked(id)
+
+    async def list(self, wish: ListAgents, context: CallContext) -> Page:
+        """A page of the agents that pass the filters."""
+        context.principal.must_be(Role.VIEWER)
+        after = "" if wish.cursor is None else self._cursors.position(wish.cursor)
+        snapshot = await self._pool.checked()
+        found: list[Seen] = []
+        for agent in snapshot.agents:
+            if (
+                agent.id <= after
+                or (wish.type and agent.type != wish.type)
+                or (wish.tag and wish.tag not in agent.tags)
+            ):
+                continue
+            health = self._monitor.health(agent.id)
+            if wish.status and health.status != wish.status:
+                continue
+            if len(found) == wish.limit:
+                return Page(found, self._cursors.after(found[-1].agent.id))
+            found.append(Seen(agent, health))
+        return Page(found, None)
+
+    async def get(self, id: str, context: CallContext) -> Seen:
+        """One agent; raises AgentNotFound."""
+        context.principal.must_be(Role.VIEWER)
+        agent = (await self._pool.checked()).by_id.get(id)
+        if agent is None:
+            raise AgentNotFound(id)
+        return Seen(agent, self._monitor.health(id))
+
+    async def update(self, id: str, changes: AgentChanges, if_version: int | None, context: CallContext) -> Seen:
+        """Changes the fields that are given.
+
+        Raises AgentNotFound, InvalidFields, EndpointNotAllowed, AgentNameTaken, and StaleAgent unless the agent is at
+        `if_version`, when that is given. A key goes only where it was given for: an endpoint elsewhere drops it.
+        """
+        context.principal.must_be(Role.OPERATOR)
+        agent = await self._existing(id)
+        _require_version(agent, if_version)
+        fields = await self._fields(agent, changes)
+        async with self._trail.change(Action.AGENT_UPDATED, _resource(id), context, _described(fields)):
+            number = await self._save(agent, fields, if_version)
+            await self._announce(number, id)
+        if {"endpoint", "model", "sealed_key"} & fields.keys():
+            return await self._checked(id)
+        return await self.get(id, context)
+
+    async def remove(self, id: str, context: CallContext) -> None:
+        """Removes an agent; raises AgentNotFound."""
+        context.principal.must_be(Role.ADMIN)
+        agent = await self._existing(id)
+        async with self._trail.change(Action.AGENT_DELETED, _resource(id), context, {"name": agent.name}):
+            number = await self._store.remove(agent.id)
+            await self._announce(number, id)
+
+    async def check(self, id: str, context: CallContext) -> Health:
+        """Probes an agent now; raises AgentNotFound."""
+        context.principal.must_be(Role.VIEWER)
+        if id not in (await self._pool.current()).by_id:
+            raise AgentNotFound(id)
+        return await self._monitor.check(id)
+
+    async def _existing(self, id: str) -> Agent:
+        agent = await self._store.get(AgentId(id)) if is_id(id) else None
+        if agent is None:
+            raise AgentNotFound(id)
+        return agent
+
+    async def _checked(self, id: str) -> Seen:
+        agent = (await self._pool.current()).by_id.get(id)
+        if agent is None:
+            raise AgentNotFound(id)  # removed again meanwhile
+        health = await self._monitor.check(id)
+        return Seen(agent, health)
+
+    async def _fields(self, agent: Agent, changes: AgentChanges) -> dict[str, Any]:
+        fields = {name: getattr(changes, name) for name in sorted(changes.model_fields_set - {"api_key"})}
+        if "metadata" in fields:
+            _require_storable(fields["metadata"])
+        if "tags" in fields:
+            fields["tags"] = tuple(dict.fromkeys(fields["tags"]))
+        if "endpoint" in fields:
+            require_fitting_endpoint(agent.type, fields["endpoint"])
+            fields["endpoint"] = await self._endpoints.permit(fields["endpoint"])
+            if agent.endpoint and self._endpoints.origin(agent.endpoint) != self._endpoints.origin(fields["endpoint"]):
+                fields["sealed_key"] = (
+                    None  # whoever may change the address could otherwise have the key sent to theirs
+                )
+        if "api_key" in changes.model_fields_set:
+            key = changes.api_key
+            fields["sealed_key"] = None if key is None else self._sealer.seal(agent.id, key.get_secret_value())
+        return fields
+
+    async def _save(self, agent: Agent, fields: dict[str, Any], if_version: int | None) -> int:
+        for _ in range(SAVE_ATTEMPTS - 1):
+            try:
+                return await self._store.save(agent.changed(fields, at=self._now()))
+            except StaleAgent:
+                if if_version is not None:
+                    raise
+                agent = await self._existing(agent.id)
+        return await self._store.save(agent.changed(fields, at=self._now()))
+
+
+def _resource(id: str) -> Resource:
+    return Resource("agent", id)
+
+
+def _require_version(agent: Agent, if_version: int | None) -> None:
+    if if_version is not None and agent.version != if_version:
+        raise StaleAgent
+
+
+def _require_storable(metadata: dict[str, Any]) -> None:
+    """Refuses what cannot be told again: numbers that JSON readers do not share, and more than a list could carry."""
+    try:
+        fits = len(orjson.dumps(metadata)) <= MAX_METADATA_BYTES and not _has_endless_number(metadata)
+    except TypeError:  # orjson: an integer of more than 64 bits
+        fits = False
+    if not fits:
+        message = f"at most {MAX_METADATA_BYTES} bytes of JSON, with numbers of at most 64 bits"
+        raise InvalidFields("The metadata cannot be kept.", errors=(FieldError("metadata", message),))
+
+
+def _has_endless_number(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_endless_number, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_endless_number, value))
+    return value in (float("inf"), float("-inf"))
+
+
+def _values(agent: Agent) -> dict[str, Any]:
+    names = ("name", "type", "endpoint", "model", "max_tokens", "temperature", "priority", "weight", "tags", "metadata")
+    return {name: getattr(agent, name) for name in names} | (
+        {"sealed_key": agent.sealed_key} if agent.sealed_key is not None else {}
+    )
+
+
+def _described(fields: dict[str, Any]) -> Details:
+    """The fields as the audit log may have them: never a key, nothing of unknown size, and no floats."""
+    values = {_camel(name): value for name, value in fields.items() if name not in ("sealed_key", "metadata")}
+    if "temperature" in values:
+        values["temperature"] = str(values["temperature"])
+    if "tags" in values:
+        values["tags"] = list(values["tags"])
+    changed = sorted("apiKey" if name == "sealed_key" else _camel(name) for name in fields)
+    return {"fields": changed, "values": values}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)

@@ -1,0 +1,174 @@
+"""The monitor: probes every agent, keeps its health, and tells when the choice among agents is another one."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from orchestrator.application.registry import Snapshot
+from orchestrator.application.upstreams import Upstream, UpstreamFailure
+from orchestrator.domain.agent import Agent, AgentType
+from orchestrator.domain.health import Health
+
+PROBE_WITHIN_S = 5.0
+PROBE_EVERY_S = 30.0
+MAX_PROBES = 32
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    """An agent under watch. A changed connection is watched anew, so that late results of the old one fall nowhere."""
+
+    agent: Agent
+    health: Health = field(default_factory=Health)
+    probing: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+
+
+class Monitor:
+    """The health of all agents, as this replica sees it.
+
+    `generation` grows when another set of agents takes work.
+    """
+
+    def __init__(
+        self,
+        upstreams: Mapping[AgentType, Upstream],
+        *,
+        now: Callable[[], datetime],
+        spread: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._upstreams = upstreams
+        self._now = now
+        self._spread = spread
+        self._watched: dict[str, _Watched] = {}
+        self._snapshot: Snapshot | None = None
+        self._slots = asyncio.Semaphore(MAX_PROBES)
+        self._ended = False
+        self.generation = 0
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Ends all probes at the end of the block."""
+        try:
+            yield
+        finally:
+            self._ended = True
+            tasks = [watched.probing for watched in self._watched.values() if watched.probing is not None]
+            for watched in self._watched.values():
+                _let_go(watched)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """Watches the agents of this snapshot from now on, and probes those that are new or elsewhere than before."""
+        if snapshot is self._snapshot:
+            return
+        self._snapshot = snapshot
+        for id in self._watched.keys() - snapshot.by_id.keys():
+            _let_go(self._watched.pop(id))
+        for agent in snapshot.agents:
+            watched = self._watched.get(agent.id)
+            if watched is not None and watched.agent.connection == agent.connection:
+                watched.agent = agent
+                continue
+            if watched is not None:
+                _let_go(watched)
+            self._watched[agent.id] = fresh = _Watched(agent)
+            self._probe(fresh)
+        self.generation += 1
+
+    def health(self, id: str) -> Health:
+        """How an agent fares. It must be in the snapshot that is followed."""
+        return self._watched[id].health
+
+    def takes_work(self, agent: Agent) -> bool:
+        """Whether the agent may be chosen."""
+        return self._watched[agent.id].health.takes_work
+
+    async def first_checks(self, agents: Iterable[Agent], *, within_s: float) -> None:
+        """Waits, at most so long, until each of these agents has been probed at least once."""
+        first = [
+            watched.probing
+            for watched in (self._watched[agent.id] for agent in agents)
+            if watched.health.checked_at is None and watched.probing is not None
+        ]
+        if first:
+            await asyncio.wait(first, timeout=within_s)
+
+    async def check(self, id: str) -> Health:
+        """Probes an agent now, together with all who want that at the same time."""
+        watched = self._watched[id]
+        await asyncio.wait([self._probe(watched)])
+        return watched.health
+
+    def succeeded(self, agent: Agent) -> None:
+        """The agent has done its work."""
+        if watched := self._of(agent):
+            self._judge(watched, watched.health.succeeded())
+
+    def failed(self, agent: Agent, words: str) -> None:
+        """The agent has not done its work: it is probed at once."""
+        if watched := self._of(agent):
+            self._judge(watched, watched.health.failed(f"Failed at its last request: {words}.", now_s=time.monotonic()))
+            if watched.probing is None:
+                self._probe(watched)
+
+    def refused(self, agent: Agent) -> None:
+        """The agent found fault with a request."""
+        if watched := self._of(agent):
+            self._judge(watched, watched.health.refused())
+
+    def _of(self, agent: Agent) -> _Watched | None:
+        watched = self._watched.get(agent.id)
+        if watched is None or (watched.agent is not agent and watched.agent.connection != agent.connection):
+            return None  # removed, or elsewhere by now
+        return watched
+
+    def _judge(self, watched: _Watched, health: Health) -> None:
+        if health.takes_work is not watched.health.takes_work:
+            self.generation += 1
+        watched.health = health
+
+    def _probe(self, watched: _Watched) -> asyncio.Task[None]:
+        if watched.probing is None:
+            if watched.timer is not None:
+                watched.timer.cancel()
+            watched.probing = asyncio.create_task(self._probe_once(watched))
+        return watched.probing
+
+    async def _probe_once(self, watched: _Watched) -> None:
+        agent = watched.agent
+        try:
+            async with self._slots:
+                began = time.perf_counter()
+                try:
+                    words = await self._upstreams[agent.type].probe(agent, within_s=PROBE_WITHIN_S)
+                except UpstreamFailure as failure:
+                    health = watched.health.probed_badly(f"Does not answer a probe: {failure.words}.", at=self._now())
+                else:
+                    latency_ms = round((time.perf_counter() - began) * 1000, 1)
+                    health = watched.health.probed_well(
+                        words, latency_ms=latency_ms, at=self._now(), now_s=time.monotonic()
+                    )
+                self._judge(watched, health)
+        finally:
+            watched.probing = None
+            if self._watched.get(agent.id) is watched and not self._ended:
+                watched.timer = asyncio.get_running_loop().call_later(
+                    self._until_next(watched.health), self._probe, watched
+                )
+
+    def _until_next(self, health: Health) -> float:
+        if health.status == "online":
+            return PROBE_EVERY_S * self._spread(0.9, 1.1)  # replicas and agents do not probe in step
+        return health.pause_s
+
+
+def _let_go(watched: _Watched) -> None:
+    if watched.timer is not None:
+        watched.timer.cancel()
+    if watched.probing is not None:
+        watched.probing.cancel()

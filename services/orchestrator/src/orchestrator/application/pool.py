@@ -1,0 +1,112 @@
+"""The pool: the registry and the monitor together, and the choice of an agent for a piece of work."""
+
+from collections.abc import Sequence
+
+from shared.errors import FieldError, InvalidFields, Unavailable
+
+from orchestrator.application.monitor import Monitor
+from orchestrator.application.registry import Registry, Snapshot
+from orchestrator.domain.agent import Agent, AgentNotFound
+from orchestrator.domain.choice import Rotation
+
+FIRST_CHECK_WITHIN_S = 1.0
+MAX_ROTATIONS = 1024
+RETRY_AFTER_S = 5
+
+
+class NoHealthyAgents(Unavailable):
+    """No agent that matches takes work now."""
+
+    reason = "no-healthy-agents"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, retry_after=RETRY_AFTER_S)
+
+
+Wish = tuple[str | None, tuple[str, ...]]
+"""A model and tags, sorted."""
+
+
+class Pool:
+    """Agents as they are now, with their health, and the fair choice among those that fit."""
+
+    def __init__(self, registry: Registry, monitor: Monitor) -> None:
+        self._registry = registry
+        self._monitor = monitor
+        self._chosen_from: dict[Wish, Rotation[Agent] | None] = {}
+        self._rotations: dict[tuple[Wish, int], Rotation[Agent]] = {}
+        self._as_of = (-1, -1)
+
+    async def current(self) -> Snapshot:
+        """The agents as they are now, each of them watched."""
+        snapshot = await self._registry.current()
+        self._monitor.follow(snapshot)
+        return snapshot
+
+    async def checked(self) -> Snapshot:
+        """The same, after the agents' first probes unless those take longer than a second."""
+        snapshot = await self.current()
+        await self._monitor.first_checks(snapshot.agents, within_s=FIRST_CHECK_WITHIN_S)
+        return snapshot
+
+    async def choose(self, agent_id: str | None, model: str | None, tags: Sequence[str]) -> Agent:
+        """The named agent, or the next of those with that model and those tags.
+
+        Raises AgentNotFound, NoHealthyAgents, and InvalidFields when the named agent is of another model.
+        """
+        snapshot = await self.checked()
+        if agent_id is not None:
+            return self._named(snapshot, agent_id, model, tags)
+        rotation = self._rotation(snapshot, (model, tuple(sorted(set(tags)))))
+        if rotation is None:
+            raise NoHealthyAgents(_nobody(snapshot, model, tags))
+        return rotation.pick()
+
+    def _named(self, snapshot: Snapshot, id: str, model: str | None, tags: Sequence[str]) -> Agent:
+        agent = snapshot.by_id.get(id)
+        if agent is None:
+            raise AgentNotFound(id)
+        if not agent.serves(model, tags):
+            message = "this agent has another model or lacks one of the tags; name the agent alone"
+            raise InvalidFields("The agent does not fit the rest.", errors=(FieldError("agentId", message),))
+        if not self._monitor.takes_work(agent):
+            raise NoHealthyAgents(f"Agent {agent.name} is offline. {self._monitor.health(id).details}")
+        return agent
+
+    def _rotation(self, snapshot: Snapshot, wish: Wish) -> Rotation[Agent] | None:
+        as_of = (snapshot.number, self._monitor.generation)
+        if as_of != self._as_of:
+            self._chosen_from.clear()
+            self._as_of = as_of
+        try:
+            return self._chosen_from[wish]
+        except KeyError:
+            found = self._chosen_from[wish] = self._find(snapshot, wish)
+            _bound(self._chosen_from)
+            return found
+
+    def _find(self, snapshot: Snapshot, wish: Wish) -> Rotation[Agent] | None:
+        model, tags = wish
+        fitting = [a for a in snapshot.agents if a.serves(model, tags) and self._monitor.takes_work(a)]
+        if not fitting:
+            return None
+        priority = max(agent.priority for agent in fitting)
+        best = [agent for agent in fitting if agent.priority == priority]
+        rotation = self._rotations.pop((wish, priority), None) or Rotation()
+        self._rotations[wish, priority] = rotation
+        _bound(self._rotations)
+        rotation.follow(best, [agent.id for agent in best], [agent.weight for agent in best])
+        return rotation
+
+
+def _bound(remembered: dict[Wish, Rotation[Agent] | None] | dict[tuple[Wish, int], Rotation[Agent]]) -> None:
+    """Forgets the oldest: wishes come from strangers, and there is no end of them."""
+    if len(remembered) > MAX_ROTATIONS:
+        del remembered[next(iter(remembered))]  # type: ignore[arg-type]  # the key is one of its own
+
+
+def _nobody(snapshot: Snapshot, model: str | None, tags: Sequence[str]) -> str:
+    fitting = sum(1 for agent in snapshot.agents if agent.serves(model, tags))
+    if not fitting:
+        return "No agent is registered for this model and these tags." if model or tags else "No agent is registered."
+    return f"None of the {fitting} agents that fit is online."

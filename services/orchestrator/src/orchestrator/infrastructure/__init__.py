@@ -1,0 +1,1 @@
+"""How it is done: SQL, sealed keys, guarded HTTP."""

@@ -1,0 +1,65 @@
+"""The bus's way in: requests become use cases, what they return becomes replies."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from shared.bus import NOTHING, CallContext, Endpoint, Nothing, read
+from shared.contracts.orchestrator import (
+    CHECK_AGENT,
+    DISPATCH,
+    GET_AGENT,
+    LIST_AGENTS,
+    REGISTER_AGENT,
+    REMOVE_AGENT,
+    UPDATE_AGENT,
+    Dispatch,
+    GetAgent,
+    ListAgents,
+    RegisterAgent,
+    UpdateAgent,
+)
+
+from orchestrator.application.agents import Agents
+from orchestrator.application.dispatching import Dispatching, require_may_dispatch
+from orchestrator.interface.views import Views, dispatched
+
+
+def endpoints(agents: Agents, dispatching: Dispatching, *, now: Callable[[], datetime]) -> list[Endpoint]:
+    """Everything that the orchestrator answers, but its health."""
+    views = Views()
+
+    async def register(body: bytes, context: CallContext) -> bytes:
+        return views.agent(await agents.register(read(RegisterAgent, body), context))
+
+    async def list_(body: bytes, context: CallContext) -> bytes:
+        return views.page(await agents.list(read(ListAgents, body), context))
+
+    async def get(body: bytes, context: CallContext) -> bytes:
+        return views.agent(await agents.get(read(GetAgent, body).id, context))
+
+    async def update(body: bytes, context: CallContext) -> bytes:
+        request = read(UpdateAgent, body)
+        return views.agent(await agents.update(request.id, request.changes, request.if_version, context))
+
+    async def remove(request: GetAgent, context: CallContext) -> Nothing:
+        await agents.remove(request.id, context)
+        return NOTHING
+
+    async def check(body: bytes, context: CallContext) -> bytes:
+        id = read(GetAgent, body).id
+        return views.health(id, await agents.check(id, context))
+
+    async def dispatch(body: bytes, context: CallContext) -> bytes:
+        require_may_dispatch(context)
+        answered = await dispatching.dispatch(read(Dispatch, body), body, context)
+        return dispatched(answered, request_id=context.request_id, at=now())
+
+    return [
+        REGISTER_AGENT.answered_in_bytes_by(register),
+        LIST_AGENTS.answered_in_bytes_by(list_),
+        GET_AGENT.answered_in_bytes_by(get),
+        UPDATE_AGENT.answered_in_bytes_by(update),
+        REMOVE_AGENT.answered_by(remove),
+        CHECK_AGENT.answered_in_bytes_by(check),
+        DISPATCH.answered_in_bytes_by(dispatch),
+    ]

@@ -1,0 +1,107 @@
+"""Wiring of the orchestrator: the only module that knows all of its parts."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.audit import open_trail
+from shared.bus import CallContext, Nothing, connect
+from shared.clock import utc_now
+from shared.contracts.health import Health, health_contract
+from shared.contracts.orchestrator import AGENTS
+from shared.database import open_database
+from shared.ids import new_id
+from shared.logging import configure_logging
+from shared.paging import Cursors
+from shared.process import Stop
+from shared.settings import load
+from shared.versions import VersionPublisher, VersionWatch
+
+from orchestrator.application.agents import Agents
+from orchestrator.application.dispatching import Dispatching
+from orchestrator.application.monitor import Monitor
+from orchestrator.application.pool import Pool
+from orchestrator.application.registry import Registry
+from orchestrator.application.upstreams import Upstream
+from orchestrator.domain.agent import AgentType
+from orchestrator.domain.endpoint import EndpointPolicy
+from orchestrator.infrastructure.endpoint_guard import EndpointGuard
+from orchestrator.infrastructure.guarded_http import open_http
+from orchestrator.infrastructure.sealed_secrets import SealedSecrets
+from orchestrator.infrastructure.sql_agents import SqlAgents
+from orchestrator.infrastructure.upstreams import Echo, HttpUpstream, Ollama, OpenAi
+from orchestrator.interface.bus import endpoints
+from orchestrator.settings import OrchestratorSettings
+
+SERVICE = "orchestrator"
+
+_log = logging.getLogger(__name__)
+
+
+async def main(stop: Stop) -> None:
+    """Serves until `stop`."""
+    settings = load(OrchestratorSettings)
+    configure_logging(SERVICE, settings.instance_of(SERVICE), settings.log_level)
+    async with serving(settings, stop):
+        _log.info("ready")
+        await stop.wait()
+
+
+@asynccontextmanager
+async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[None]:
+    """Answers calls while the block runs."""
+    secrets = SealedSecrets(settings.key())
+    guard = EndpointGuard(EndpointPolicy(settings.allowed_hosts()))
+    async with open_database(settings.database_of(SERVICE)) as database, open_http(guard) as http:
+        store = SqlAgents(database)
+        upstreams: dict[AgentType, Upstream] = {
+            "ollama": HttpUpstream(http, secrets, Ollama()),
+            "openai": HttpUpstream(http, secrets, OpenAi()),
+            "echo": Echo(),
+        }
+        monitor = Monitor(upstreams, now=utc_now)
+
+        async def health(_request: Nothing, _context: CallContext) -> Health:
+            await store.number()
+            return Health(healthy=True)
+
+        async with (
+            monitor.watching(),
+            connect(
+                settings.nats_url,
+                service=SERVICE,
+                instance=settings.instance_of(SERVICE),
+                nkey_file=settings.nkey_of(SERVICE),
+                on_lost=stop.failed,
+            ) as bus,
+            open_trail(bus, settings.data_dir) as trail,
+        ):
+            versions = VersionPublisher(bus, AGENTS, store.number)
+            watch = VersionWatch(bus, AGENTS, ask=store.number, forget=lambda _: None)
+            registry = Registry(store, watch)
+            pool = Pool(registry, monitor)
+
+            async def announce(number: int, id: str) -> None:
+                registry.wrote(number)
+                await versions.changed(number, id)
+
+            agents = Agents(
+                store=store,
+                pool=pool,
+                monitor=monitor,
+                trail=trail,
+                endpoints=guard,
+                sealer=secrets,
+                cursors=Cursors(settings.key(), "agents"),
+                announce=announce,
+                now=utc_now,
+                new_id=new_id,
+            )
+            dispatching = Dispatching(pool, monitor, upstreams, trail)
+            await watch.start()
+            async with versions.publishing():
+                await pool.current()
+                await bus.serve(
+                    *endpoints(agents, dispatching, now=utc_now), health_contract(SERVICE).answered_by(health)
+                )
+                yield

@@ -1,0 +1,36 @@
+"""Requests as uvicorn would hand them over."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from edge.http.request import Request
+
+
+def request(
+    method: str = "GET",
+    path: str = "/api/v1/agents",
+    headers: Iterable[tuple[str, str]] = (),
+    *,
+    body: Iterable[bytes] = (b"",),
+    peer: str = "203.0.113.7",
+) -> Request:
+    chunks = list(body)
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": method,
+        "raw_path": path.encode(),
+        "path": path,
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers],
+        "client": (peer, 1),
+    }
+
+    async def receive() -> dict[str, Any]:
+        if not chunks:
+            return {"type": "http.disconnect"}
+        chunk = chunks.pop(0)
+        return {"type": "http.request", "body": chunk, "more_body": bool(chunks)}
+
+    made = Request(scope, receive, peer)
+    made.read_headers()
+    return made
