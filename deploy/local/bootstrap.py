@@ -29,9 +29,9 @@ _LOCK = Path("deploy/locks/dev.txt")
 _VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def main() -> None:
+def main(root: Path = Path(__file__).parents[2]) -> None:
     """Ends with one line when it cannot be done."""
-    os.chdir(Path(__file__).parents[2])
+    os.chdir(root)
     with _alone():
         wanted = _fingerprint()
         stamp = _ENVIRONMENT / ".made-from"

@@ -31,10 +31,10 @@ def _dev(_: argparse.Namespace, root: Path) -> int:
     return up.foreground(root, watching.watcher(root))
 
 
-def _key(_: argparse.Namespace, __: Path) -> int:
-    from deploy.local import key  # noqa: PLC0415 - takes the bus with it
+def _key(_: argparse.Namespace, root: Path) -> int:
+    from deploy.local.key import main as key  # noqa: PLC0415 - takes the bus with it
 
-    return key.main()
+    return key(root)
 
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace, Path], int]] = {

@@ -35,6 +35,7 @@ async def _serve(service: str) -> None:
     if service == "edge":
         port = int(os.environ["PORT"])
         await asyncio.start_server(_answer, "127.0.0.1", port, reuse_port=True)
+    _up_file(service).write_text(str(os.getpid()))
     _log(service, "started", secrets=sorted(name for name in os.environ if name.endswith(("_SECRET", "_KEY"))))
     await stopped.wait()
     _log(service, "stopping")
@@ -44,9 +45,22 @@ async def _serve(service: str) -> None:
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    status = b"200 OK" if all(_is_up(service) for service in ("audit", "auth", "orchestrator")) else b"503 Wait"
+    writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     await writer.drain()
     writer.close()
+
+
+def _up_file(service: str) -> Path:
+    return Path(os.environ["DATA_DIR"]) / f"{service}.up"
+
+
+def _is_up(service: str) -> bool:
+    try:
+        os.kill(int(_up_file(service).read_text()), 0)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _log(service: str, event: str, **fields: object) -> None:

@@ -206,9 +206,7 @@ class Agents:
             require_fitting_endpoint(agent.type, fields["endpoint"])
             fields["endpoint"] = await self._endpoints.permit(fields["endpoint"])
             if agent.endpoint and self._endpoints.origin(agent.endpoint) != self._endpoints.origin(fields["endpoint"]):
-                fields["sealed_key"] = (
-                    None  # whoever may change the address could otherwise have the key sent to theirs
-                )
+                fields["sealed_key"] = None  # or whoever may change the endpoint could have it sent to theirs
         if "api_key" in changes.model_fields_set:
             key = changes.api_key
             fields["sealed_key"] = None if key is None else self._sealer.seal(agent.id, key.get_secret_value())

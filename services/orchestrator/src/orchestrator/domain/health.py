@@ -15,7 +15,7 @@ class Health:
     """What one replica knows of an agent. Moments named `…_s` are of a monotonic clock, in seconds.
 
     A probe shows that somebody is there, not that work succeeds: within a pause after failed work it acquits nobody,
-    and failures count on until work succeeds. So an agent that answers probes but fails at work is tried once per pause.
+    and failures count on until work succeeds. An agent that answers probes but fails at work is tried once per pause.
     """
 
     status: Status = "offline"

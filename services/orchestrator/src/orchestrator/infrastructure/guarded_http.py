@@ -43,8 +43,8 @@ class GuardedHttp:
     """Sends requests to agents' endpoints.
 
     A name is connected to only at an address that was checked: each (name, address) has a client of its own, which
-    knows no other address for it. An address spelt as such needs no client of its own. No redirects, proxies, cookies or
-    compression: each would be a way around a check or a bound.
+    knows no other address for it. An address spelt as such needs no client of its own. No redirects, proxies, cookies
+    or compression: each would be a way around a check or a bound.
     """
 
     def __init__(self, guard: EndpointGuard) -> None:

@@ -1,0 +1,1 @@
+"""The orchestrator over the real bus, against real HTTP upstreams."""

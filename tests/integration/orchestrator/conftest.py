@@ -1,0 +1,40 @@
+"""A prepared database, an audit log, a well-behaved upstream, one replica and a caller."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.prepare import prepare
+from shared.bus import Bus
+from tests.integration.bus import Nats, bus_as
+from tests.integration.orchestrator.cluster import AuditLog, audit_service, replica
+from tests.integration.orchestrator.upstreams import Upstream, upstream
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    prepare(f"sqlite+aiosqlite:///{tmp_path / 'orchestrator.db'}")
+    return tmp_path
+
+
+@pytest.fixture
+async def audit(nats: Nats) -> AsyncIterator[AuditLog]:
+    async with audit_service(nats) as log:
+        yield log
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Upstream]:
+    async with upstream() as running:
+        yield running
+
+
+@pytest.fixture
+async def edge(nats: Nats, audit: AuditLog, data_dir: Path, server: Upstream) -> AsyncIterator[Bus]:
+    """The edge's place on the bus, with one orchestrator and its upstream running."""
+    async with (
+        replica(nats, data_dir, allowed=f"127.0.0.1:{server.port},localhost:{server.port}"),
+        bus_as(nats, "edge") as bus,
+    ):
+        yield bus

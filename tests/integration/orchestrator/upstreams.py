@@ -1,0 +1,164 @@
+"""HTTP upstreams that behave, and many that do not; written on bare asyncio so that they can break every rule."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+OPENAI_ANSWER = {
+    "id": "chatcmpl-1",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Good day."}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
+}
+OLLAMA_ANSWER = {
+    "model": "m",
+    "message": {"role": "assistant", "content": "Good day."},
+    "done": True,
+    "prompt_eval_count": 9,
+    "eval_count": 3,
+}
+OPENAI_MODELS = {"object": "list", "data": [{"id": "m", "object": "model"}]}
+OLLAMA_MODELS = {"models": [{"name": "m", "model": "m"}]}
+
+
+@dataclass
+class Request:
+    """A request as it arrived."""
+
+    line: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass
+class Upstream:
+    """A server whose answers tests choose; `probe` and `chat` write them. Without a port it is closed."""
+
+    port: int = 0
+    requests: list[Request] = field(default_factory=list)
+    probe: Reply | None = None
+    chat: Reply | None = None
+    probes_now: int = 0
+    connections: int = 0
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def chats(self) -> list[Request]:
+        return [request for request in self.requests if request.line.startswith("POST")]
+
+    @property
+    def probes(self) -> list[Request]:
+        return [request for request in self.requests if request.line.startswith("GET")]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                request = await _request(reader)
+                self.requests.append(request)
+                await self._reply(request)(writer)
+                await writer.drain()
+                if writer.is_closing():
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def _reply(self, request: Request) -> Reply:
+        path = request.line.split()[1]
+        known = {"/api/tags": OLLAMA_MODELS, "/v1/models": OPENAI_MODELS}
+        chats = {"/api/chat": OLLAMA_ANSWER, "/v1/chat/completions": OPENAI_ANSWER}
+        if path in known:
+            return self.probe or json_reply(known[path])
+        if path in chats:
+            return self.chat or json_reply(chats[path])
+        return reply(b"no such route", status="404 Not Found")
+
+
+async def _request(reader: asyncio.StreamReader) -> Request:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Request(head[0], headers, body)
+
+
+def reply(body: bytes, *, status: str = "200 OK", headers: str = "content-type: application/json\r\n") -> Reply:
+    async def write(writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 {status}\r\n{headers}content-length: {len(body)}\r\n\r\n".encode() + body)
+
+    return write
+
+
+def json_reply(body: object, *, status: str = "200 OK") -> Reply:
+    return reply(json.dumps(body).encode(), status=status)
+
+
+def redirect(to: str) -> Reply:
+    return reply(b"", status="302 Found", headers=f"location: {to}\r\n")
+
+
+async def hangs(writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(60)
+
+
+async def closes_at_once(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def closes_mid_body(writer: asyncio.StreamWriter) -> None:
+    writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{"message": ')
+    await writer.drain()
+    writer.close()
+
+
+async def drips(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+    for _ in range(600):
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+
+
+async def one_gigabyte(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n")
+    for _ in range(1024):
+        writer.write(b" " * 1024 * 1024)
+        await writer.drain()
+
+
+async def endless_chunks(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+        await writer.drain()
+
+
+async def no_http(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"220 mail.example ESMTP\r\n")
+    await writer.drain()
+    writer.close()
+
+
+@asynccontextmanager
+async def upstream() -> AsyncIterator[Upstream]:
+    """An upstream that listens on the loopback address."""
+    server_state = Upstream()
+    server = await asyncio.start_server(server_state.serve, "127.0.0.1", 0)
+    server_state.port = server.sockets[0].getsockname()[1]
+    try:
+        yield server_state
+    finally:
+        server.close()
