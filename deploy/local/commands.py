@@ -12,6 +12,8 @@ from deploy.local.problem import Problem
 from deploy.local.run import run
 from deploy.local.status import status
 
+_MADE_BY = {"background": "up"}
+
 
 def main() -> int:
     """Runs the command and returns the exit code. A `Problem` becomes one line."""
@@ -19,7 +21,7 @@ def main() -> int:
     try:
         return _COMMANDS[arguments.command](arguments, Path.cwd())
     except Problem as problem:
-        print(f"make {arguments.command}: {problem}", file=sys.stderr)
+        print(f"make {_MADE_BY.get(arguments.command, arguments.command)}: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -42,5 +42,10 @@ def read(root: Path, environment: Mapping[str, str] = os.environ) -> dict[str, s
 
 
 def of_service(service: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without the secrets of other services."""
-    return {name: value for name, value in environment.items() if _OWNERS.get(name, service) == service}
+    """The environment without the secrets of other services.
+
+    Also without a wish for no bytecode: compiling everything at each start makes 2 s of it 6.6 s.
+    """
+    ours = {name: value for name, value in environment.items() if _OWNERS.get(name, service) == service}
+    ours.pop("PYTHONDONTWRITEBYTECODE", None)
+    return ours

@@ -34,8 +34,8 @@ def main() -> int:
 def _options(arguments: argparse.Namespace) -> Options:
     return Options(
         only=arguments.only or NAMES,
-        warm_up_s=0.2 if arguments.quick else 1.0,
-        measured_s=0.5 if arguments.quick else arguments.seconds,
+        warm_up_s=0.1 if arguments.quick else 1.0,
+        measured_s=0.4 if arguments.quick else arguments.seconds,
         rounds=1 if arguments.quick else arguments.rounds,
         start_again=not arguments.quick,
         profiles=arguments.output.parent / "profiles" if arguments.profile else None,

@@ -1,6 +1,8 @@
 """Where each Python process spends its time under a load, sampled from outside by py-spy."""
 
 import json
+import linecache
+import re
 import subprocess
 import sysconfig
 from collections import Counter
@@ -14,6 +16,7 @@ from tests.bench.load import Load, collect, start
 _SAMPLES_PER_SECOND = 200
 _SECONDS = 10
 _TOP = 20
+_WAIT = re.compile(r"\.(get|wait|acquire)\(")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,17 @@ def profile(load: Load, pids: Mapping[str, int], directory: Path, *, prefix: str
 
 
 def flat(speedscope: Mapping[str, Any]) -> Flat:
-    """Count a sampled speedscope file (one profile per thread) by function."""
-    names = [_function(frame) for frame in speedscope["shared"]["frames"]]
+    """Count a sampled speedscope file (one profile per thread) by function, without threads that wait for work."""
+    frames = speedscope["shared"]["frames"]
+    names = [_function(frame) for frame in frames]
+    waits = [_waits(frame) for frame in frames]
     own: Counter[str] = Counter()
     total: Counter[str] = Counter()
     samples = 0
     for thread in speedscope["profiles"]:
         for stack in filter(None, thread["samples"]):
+            if waits[stack[-1]] and "_bootstrap" in names[stack[0]]:
+                continue
             samples += 1
             own[names[stack[-1]]] += 1
             total.update({names[frame] for frame in stack})
@@ -73,6 +80,11 @@ def _sample(pid: int, recording: Path) -> subprocess.Popen[bytes]:
 def _function(frame: Mapping[str, str]) -> str:
     place = frame.get("file", "").partition("site-packages/")[2] or "/".join(Path(frame.get("file", "")).parts[-3:])
     return f"{frame['name']} ({place})"
+
+
+def _waits(frame: Mapping[str, Any]) -> bool:
+    """True on a line that waits in C for a queue or a lock: py-spy takes such a thread for a busy one."""
+    return _WAIT.search(linecache.getline(frame.get("file", ""), frame.get("line", 0))) is not None
 
 
 def _text(counted: Flat) -> str:

@@ -9,6 +9,8 @@ from tests.bench.goals import Figures, Standing, standings
 from tests.bench.load import Measured
 from tests.bench.machine import Machine
 
+_QUIET_PERCENT = 5
+
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRow:
@@ -75,6 +77,21 @@ class Report:
         return standings(figures)
 
     @property
+    def disturbances(self) -> list[str]:
+        """What makes the figures lower than they would be on a quiet machine."""
+        every = [measured for row in self.rows for measured in row.rounds]
+        others = max((measured.others_percent for measured in every), default=0)
+        stolen = max((measured.stolen_percent for measured in every), default=0)
+        return [
+            text
+            for share, text in (
+                (others, f"other processes took up to {others:.0f} % of the machine's CPU time"),
+                (stolen, f"the hypervisor withheld up to {stolen:.0f} % of it"),
+            )
+            if share > _QUIET_PERCENT
+        ]
+
+    @property
     def failures(self) -> list[str]:
         """What makes the figures worthless: wrong answers, unrecorded ones, dead processes."""
         wrong = [
@@ -117,6 +134,8 @@ def _row_content(row: MeasuredRow) -> dict[str, object]:
 def to_text(report: Report) -> str:
     """The tables."""
     parts = [_head(report), _rows(report.rows)]
+    if report.disturbances:
+        parts.append(f"Not a quiet machine, so too low: {'; '.join(report.disturbances)}.")
     if report.memory_mb:
         parts.append(f"Memory after load, MB: {_listed(report.memory_mb.items(), '.0f')}")
     if report.starts_s:

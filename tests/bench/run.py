@@ -19,7 +19,7 @@ from tests.bench.report import MeasuredRow, RecordCheck, Report
 from tests.bench.rows import NAMES, Row, Target, bare_row, system_rows, upstream_row
 from tests.bench.system import LAST_AGENT, System, running_system
 
-_PAUSE_S = 0.3  # lets one row's connections and late work go before the next begins
+_PAUSE_S = 0.2  # lets one row's connections and late work go before the next begins
 _PROFILED_AT = 64
 
 

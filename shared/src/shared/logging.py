@@ -33,7 +33,10 @@ class JsonLines(logging.Formatter):
         line.update((name, value) for name, value in vars(record).items() if name not in _ORDINARY)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        try:
+            return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        except TypeError:  # an integer of more than 64 bits, half of a surrogate pair: no reason to lose the event
+            return orjson.dumps({name: ascii(value) for name, value in line.items()} | self._who).decode()
 
 
 def configure_logging(service: str, instance: str, level: str) -> None:

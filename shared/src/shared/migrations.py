@@ -44,5 +44,6 @@ def _alone(url: str) -> Iterator[None]:
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(f"{file}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        file.touch(mode=0o600)  # before anything is in it; SQLite gives its WAL the same mode
+        file.chmod(0o600)
         yield
-    file.chmod(0o600)

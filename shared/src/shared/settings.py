@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 BAD_SETTING_EXIT = 2
 MIN_SECRET_BYTES = 32
@@ -52,6 +52,9 @@ def load(settings: type[S]) -> S:
             name = "_".join(str(part) for part in problem["loc"]).upper() or "settings"
             print(f"bad setting: {name}: {problem['msg']}", file=sys.stderr)
         raise SystemExit(BAD_SETTING_EXIT) from None
+    except SettingsError as error:  # a list or a mapping that is not JSON; the message names the field alone
+        print(f"bad setting: {error}", file=sys.stderr)
+        raise SystemExit(BAD_SETTING_EXIT) from None
 
 
 def require_secret(value: SecretStr) -> SecretStr:
@@ -78,10 +81,11 @@ def _from_files(settings: type[BaseSettings]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name in settings.model_fields:
         path = os.environ.get(f"{name.upper()}_FILE")
-        if path and name.upper() not in os.environ:
+        if path and not os.environ.get(name.upper()):  # empty is the same as absent, as everywhere
             try:
                 values[name] = Path(path).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                print(f"bad setting: {name.upper()}_FILE: {error.strerror}", file=sys.stderr)
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+                print(f"bad setting: {name.upper()}_FILE: {why}", file=sys.stderr)
                 raise SystemExit(BAD_SETTING_EXIT) from None
     return values

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from shared.bus import NOTHING, Bus, Contract, Kind, Message, Nothing, call_context, read, write
+from shared.errors import PlatformError, Unavailable
 
 PUBLISH_EVERY_S = 0.5
 SILENCE_S = 1.0
@@ -61,6 +62,7 @@ class VersionPublisher:
             yield
         finally:
             task.cancel()
+            await asyncio.wait((task,))  # it may be reading the database, which is closed next
 
     async def changed(self, number: int, *facts: str) -> None:
         """Tells of the change that raised the version to `number`; the periodic one follows if this is lost."""
@@ -74,11 +76,15 @@ class VersionPublisher:
         return Version(number=await self._read())
 
     async def _repeat(self) -> None:
+        failing = False
         while True:
             try:
                 await self._bus.publish(self._subject, write(Version(number=await self._read())))
+                failing = False
             except Exception:
-                _log.exception("version_not_published")
+                if not failing:  # told once, not twice a second
+                    _log.exception("version_not_published")
+                failing = True
             await asyncio.sleep(PUBLISH_EVERY_S)
 
 
@@ -132,7 +138,15 @@ class VersionWatch:
 
     async def _ask(self) -> None:
         asked = time.monotonic()
-        self._advance(Version(number=await self._ask_owner()))
+        try:
+            number = await self._ask_owner()
+        except Exception as error:
+            if not isinstance(error, PlatformError):
+                _log.exception("version_not_read")
+            raise Unavailable(f"The owner of {self._name} does not answer.") from error
+        if self._heard > asked and number < self.number:
+            return  # the owner has said more since
+        self._advance(Version(number=number))
         self._heard = asked
 
     def _advance(self, version: Version) -> None:

@@ -52,7 +52,7 @@ def test_a_start_that_fails_detached_says_why(project: Project) -> None:
     result = project.call("up", "--detach", STAND_IN_EXIT="edge:2")
 
     assert result.returncode == 1
-    assert "bad setting: EDGE_SETTING: is odd" in result.stdout
+    assert result.stdout.splitlines()[-1] == "make up: bad setting: EDGE_SETTING: is odd"
 
 
 def test_a_second_start_says_so_in_one_line(project: Project) -> None:

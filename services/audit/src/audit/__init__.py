@@ -1,0 +1,1 @@
+"""The audit service: a record that nobody can alter unseen."""

@@ -1,6 +1,7 @@
 """`python -m audit` runs one replica."""
 
-from audit.main import main
 from shared.process import run
+
+from audit.main import main
 
 run(main)

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import model_validator
+from shared.settings import ServiceSettings
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
-
-from shared.settings import ServiceSettings
 
 
 class AuditSettings(ServiceSettings):

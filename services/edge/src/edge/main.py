@@ -41,9 +41,10 @@ async def main(stop: Stop) -> None:
         identities = Identities(bus)
         await identities.start()
         refusals = Refusals(trail)
+        hot = hot_routes(bus)
         pipeline = Pipeline(
-            hot=hot_routes(bus),
-            rest=behind_pipeline(fastapi_app(bus, HealthCheck(bus))),
+            hot=hot,
+            rest=behind_pipeline(fastapi_app(bus, HealthCheck(bus)), hot),
             identities=identities,
             origins=Origins(hosts=settings.hosts, origins=settings.origins),
             addresses=ClientAddresses(settings.trusted_proxies),

@@ -19,6 +19,7 @@ TRACEPARENT = "traceparent"
 
 ACCEPT_WITHIN_MS = 1000
 NOBODY = Caller()
+_MILLISECONDS = re.compile(r"[0-9]{1,15}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -98,8 +99,28 @@ def from_headers(headers: Mapping[str, str]) -> CallContext:
             caller=decode_caller(headers[CALLER]),
             event_id=headers[EVENT_ID],
             request_id=headers[REQUEST_ID],
-            deadline=int(headers[DEADLINE]),
-            traceparent=headers[TRACEPARENT],
+            deadline=_milliseconds(headers[DEADLINE]),
+            traceparent=_valid_traceparent(headers[TRACEPARENT]),
         )
     except (KeyError, ValueError) as error:
         raise Malformed("The call's headers are not those of a bus call.") from error
+
+
+def accept_by(headers: Mapping[str, str]) -> int:
+    """The Unix milliseconds after which the call is not to be begun; raises Malformed when that is not said."""
+    try:
+        return _milliseconds(headers[ACCEPT_BY])
+    except (KeyError, ValueError) as error:
+        raise Malformed("The call's headers are not those of a bus call.") from error
+
+
+def _milliseconds(text: str) -> int:
+    if not _MILLISECONDS.fullmatch(text):
+        raise ValueError("not a time in milliseconds")
+    return int(text)
+
+
+def _valid_traceparent(text: str) -> str:
+    if not _TRACEPARENT.fullmatch(text):
+        raise ValueError("not a traceparent")
+    return text

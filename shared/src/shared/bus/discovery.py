@@ -16,6 +16,7 @@ from nats.micro.service import EndpointInfo, ServiceInfo, ServicePing, ServiceVe
 
 from shared import VERSION
 from shared.bus.responder import Responder
+from shared.clock import rfc3339
 
 
 class Discovery:
@@ -59,7 +60,7 @@ class Discovery:
         return {
             **self._ping(),
             "type": "io.nats.micro.v1.stats_response",
-            "started": self._started.isoformat(),
+            "started": rfc3339(self._started),
             "endpoints": [],
             "metadata": {
                 "uptimeSeconds": f"{(datetime.now(UTC) - self._started).total_seconds():.1f}",

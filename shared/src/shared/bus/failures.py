@@ -1,5 +1,6 @@
 """The one place where failures leave a service, and the one where they are raised again."""
 
+import json
 import logging
 from collections.abc import Mapping
 
@@ -23,7 +24,11 @@ def to_wire(error: BaseException, *, trace_id: str) -> tuple[dict[str, str], byt
         "errors": [{"path": field.path, "message": field.message} for field in error.errors],
         "retryAfter": error.retry_after,
     }
-    return {CODE: error.code.value, REASON: error.reason}, orjson.dumps(body)
+    try:
+        content = orjson.dumps(body)
+    except TypeError:  # half of a surrogate pair, from text that came in some other way than as JSON
+        content = json.dumps(body).encode()
+    return {CODE: error.code.value, REASON: error.reason}, content
 
 
 def from_wire(headers: Mapping[str, str], body: bytes) -> RemoteFailure:

@@ -1,16 +1,31 @@
 """Messages: what crosses the bus, and the one place where bytes become values."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from shared.clock import rfc3339
 from shared.errors import FieldError, InvalidFields
 from shared.json import require_sound_json
 
-Moment = Annotated[datetime, Field(strict=False), PlainSerializer(rfc3339, return_type=str, when_used="json")]
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("needs its offset from UTC, such as Z")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of range") from None
+
+
+Moment = Annotated[
+    datetime,
+    Field(strict=False),
+    AfterValidator(_in_utc),
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
+]
 """A moment in UTC; RFC 3339 with milliseconds and `Z` in JSON."""
 
 Secret = Annotated[
@@ -45,7 +60,7 @@ def read(model: type[M], body: bytes) -> M:
     if issubclass(model, HttpMessage):
         require_sound_json(body)
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body, by_alias=True, by_name=False)  # fields have one name outside
     except ValidationError as error:
         raise invalid_fields(error.errors(include_url=False, include_input=False)) from error
 

@@ -1,12 +1,12 @@
 """The asking side of calls: one inbox for all of them, and failures instead of silence."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 from shared.bus.context import CallContext, to_headers
 from shared.bus.failures import CODE, from_wire
@@ -16,7 +16,7 @@ WORKING = "Peanut-Working"
 """Header of the empty message by which a replica says that it still works on a call."""
 
 LOST_AFTER_S = 3.0
-SWEEP_EVERY_S = 0.5
+STALLED_S = 0.25
 RECONNECT_WITHIN_S = 1.0
 HEADERS_ROOM = 64 * 1024
 
@@ -31,12 +31,22 @@ class OutcomeUnknown(Unavailable):
     reason = "outcome-unknown"
 
 
+class ReplicaSilent(OutcomeUnknown):
+    """The replica that got the call neither answers nor says that it works on it: it is gone, or paused."""
+
+
 @dataclass(slots=True, eq=False)
 class _Pending:
     reply: asyncio.Future[Msg]
     service: str
+    deadline: float
     heard: float
+    patience: float
     timer: asyncio.TimerHandle | None = field(default=None)
+
+    @property
+    def due(self) -> float:
+        return min(self.deadline, self.heard + self.patience)
 
 
 class Requester:
@@ -52,35 +62,36 @@ class Requester:
         self._tokens = count()
         self._pending: dict[str, _Pending] = {}
         self._connected = asyncio.Event()
-        self._connected.set()
 
-    async def start(self) -> Callable[[], None]:
-        """Subscribes to the inbox and returns what ends the watch over calls in flight."""
+    async def start(self) -> None:
+        """Subscribes to the inbox."""
         await self._client.subscribe(f"{self._inbox}.*", cb=self._receive)
-        sweep = asyncio.create_task(self._sweep())
 
-        def stop() -> None:
-            sweep.cancel()
-
-        return stop
-
-    async def exchange(self, service: str, subject: str, body: bytes, context: CallContext) -> bytes:
-        """Sends one call and returns the reply's body.
+    async def exchange(
+        self, service: str, subject: str, body: bytes, context: CallContext, *, patience: float = LOST_AFTER_S
+    ) -> bytes:
+        """Sends one call and returns the reply's body. `patience` is how long the replica may say nothing at first.
 
         Raises the failure that the service sent, NoResponder, OutcomeUnknown, DeadlinePassed, TooLarge or Unavailable.
         """
-        if len(body) + HEADERS_ROOM > self._client.max_payload:
+        headers = to_headers(context)
+        if len(body) + sum(map(len, headers.values())) + HEADERS_ROOM > self._client.max_payload:
             raise TooLarge("This is larger than a message on the bus may be.")
         if not self._client.is_connected:
             await self._reconnected(context)
+        if context.remaining() <= 0:
+            raise DeadlinePassed(f"There was no time left to ask {service}.")
         loop = asyncio.get_running_loop()
+        now = loop.time()
         token = f"{next(self._tokens):x}"
-        pending = _Pending(loop.create_future(), service, loop.time())
-        pending.timer = loop.call_later(max(context.remaining(), 0), self._expire, pending)
+        pending = _Pending(loop.create_future(), service, now + context.remaining(), now, patience)
+        pending.timer = loop.call_at(pending.due, self._look_after, pending)
         self._pending[token] = pending
         try:
-            await self._client.publish(subject, body, f"{self._inbox}.{token}", to_headers(context))
+            await self._client.publish(subject, body, f"{self._inbox}.{token}", headers)
             reply = await pending.reply
+        except NatsError as error:
+            raise Unavailable("The bus is not reachable.") from error
         finally:
             del self._pending[token]
             pending.timer.cancel()
@@ -97,6 +108,7 @@ class Requester:
         self._connected.set()
 
     async def _reconnected(self, context: CallContext) -> None:
+        self._connected.clear()  # nats-py notices a break some turns before it tells of it
         try:
             async with asyncio.timeout(max(min(RECONNECT_WITHIN_S, context.remaining()), 0)):
                 await self._connected.wait()
@@ -109,19 +121,22 @@ class Requester:
             return  # its caller has given up
         if message.headers and WORKING in message.headers:
             pending.heard = asyncio.get_running_loop().time()
+            pending.patience = LOST_AFTER_S
         else:
             pending.reply.set_result(message)
 
-    def _expire(self, pending: _Pending) -> None:
-        _fail(pending, DeadlinePassed(f"No answer from {pending.service} in time."))
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_EVERY_S)
-            lost = asyncio.get_running_loop().time() - LOST_AFTER_S
-            for pending in self._pending.values():
-                if pending.heard < lost:
-                    _fail(pending, OutcomeUnknown(f"The replica of {pending.service} that worked on this is gone."))
+    def _look_after(self, pending: _Pending) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now >= pending.deadline:
+            _fail(pending, DeadlinePassed(f"No answer from {pending.service} in time."))
+            return
+        if now > pending.due + STALLED_S:
+            pending.heard = now  # it was this process that stood still; what was said to it comes next
+        if now >= pending.due:
+            _fail(pending, ReplicaSilent(f"The replica of {pending.service} that worked on this is gone."))
+            return
+        pending.timer = loop.call_at(pending.due, self._look_after, pending)
 
 
 def _fail(pending: _Pending, error: Exception) -> None:

@@ -2,26 +2,31 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 
-from shared.bus.context import ACCEPT_BY, CallContext, from_headers
+from shared.bus.context import CallContext, accept_by, from_headers
 from shared.bus.contract import Endpoint
 from shared.bus.failures import to_wire
-from shared.bus.requester import HEADERS_ROOM, WORKING
+from shared.bus.requester import HEADERS_ROOM, WORKING, OutcomeUnknown
 from shared.clock import unix_ms
 from shared.errors import DeadlinePassed, Malformed, TooLarge, Unavailable
 from shared.logging import trace_id_of_call
 
 MAX_CONCURRENT = 512
 MAX_PENDING = 4096
-WORKING_EVERY_S = 1.0
+LOOK_EVERY_S = 0.25
+FIRST_SIGN_S = 0.25
+SIGN_EVERY_S = 1.0
 GRACE_AFTER_DEADLINE_S = 5.0
+UNSUBSCRIBE_WITHIN_S = 2.0
 DRAIN_WITHIN_S = 10.0
+CLEAN_UP_WITHIN_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -32,10 +37,11 @@ class Overloaded(Unavailable):
     reason = "overloaded"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Call:
     reply: str
-    started: float
+    connection: int
+    sign_at: float
     until: float
 
 
@@ -49,6 +55,7 @@ class Responder:
         self._calls: dict[asyncio.Task[None], _Call] = {}
         self._subscription: Subscription | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._connection = 0
 
     @property
     def subjects(self) -> Sequence[str]:
@@ -69,66 +76,89 @@ class Responder:
     async def drain(self) -> None:
         """Takes no new calls and answers those in flight, for at most DRAIN_WITHIN_S seconds."""
         if self._subscription is not None and self._client.is_connected:
-            await self._subscription.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it bare
+            try:
+                await asyncio.wait_for(self._subscription.drain(), UNSUBSCRIBE_WITHIN_S)  # type: ignore[no-untyped-call]  # nats-py leaves it bare
+            except (NatsError, TimeoutError):
+                _log.warning("bus_left_undrained")  # the bus broke meanwhile; so it routes nothing here either
         if self._calls:
             await asyncio.wait(tuple(self._calls), timeout=DRAIN_WITHIN_S)
-        for task in self._calls:
-            task.cancel()
+        if self._calls:
+            for task in self._calls:
+                task.cancel()
+            await asyncio.wait(tuple(self._calls), timeout=CLEAN_UP_WITHIN_S)
         if self._keeper is not None:
             self._keeper.cancel()
 
-    async def _receive(self, message: Msg) -> None:
-        if len(self._calls) >= MAX_CONCURRENT:
-            await self._refuse(message, Overloaded(f"The {self._service} service has too much to do."))
-            return
-        task = asyncio.create_task(self._answer(message))
-        now = asyncio.get_running_loop().time()
-        self._calls[task] = _Call(message.reply, now, now + _seconds_left(message) + GRACE_AFTER_DEADLINE_S)
-        task.add_done_callback(self._calls.pop)
+    def disconnected(self) -> None:
+        """The connection broke: callers in flight were told so, and the server would let no answer through to them."""
+        self._connection += 1
 
-    async def _answer(self, message: Msg) -> None:
-        headers: dict[str, str] | None = None
-        trace_id = ""
+    async def _receive(self, message: Msg) -> None:
+        if not message.reply.startswith("_INBOX_"):
+            # Who chose another subject would have this service speak there with its own permissions.
+            _log.warning("call_without_inbox", extra={"subject": message.subject})
+            return
         try:
             context = from_headers(message.headers or {})
-            trace_id = context.trace_id
-            trace_id_of_call.set(trace_id)
+            if len(self._calls) >= MAX_CONCURRENT:
+                raise Overloaded(f"The {self._service} service has too much to do.")
+        except (Malformed, Overloaded) as error:
+            headers, body = to_wire(error, trace_id="")
+            await self._send(message.reply, body, headers)
+            return
+        now = asyncio.get_running_loop().time()
+        until = now + max(context.remaining(), 0) + GRACE_AFTER_DEADLINE_S
+        call = _Call(message.reply, self._connection, now + FIRST_SIGN_S, until)
+        task = asyncio.create_task(self._answer(message, context, call))
+        self._calls[task] = call
+        task.add_done_callback(self._calls.pop)
+
+    async def _answer(self, message: Msg, context: CallContext, call: _Call) -> None:
+        trace_id_of_call.set(context.trace_id)
+        headers: dict[str, str] | None = None
+        try:
             body = await self._body_for(message, context)
-        except asyncio.CancelledError:
-            headers, body = to_wire(DeadlinePassed("The call was stopped, long past its deadline."), trace_id=trace_id)
+        except asyncio.CancelledError as error:
+            headers, body = to_wire(self._why_cancelled(error, context), trace_id=context.trace_id)
         except Exception as error:
-            headers, body = to_wire(error, trace_id=trace_id)
-        await self._client.publish(message.reply, body, headers=headers)
+            headers, body = to_wire(error, trace_id=context.trace_id)
+        if call.connection == self._connection:
+            await self._send(message.reply, body, headers)
 
     async def _body_for(self, message: Msg, context: CallContext) -> bytes:
         endpoint = self._endpoints.get(message.subject)
         if endpoint is None:
             raise Unavailable(f"This version of the {self._service} service does not know {message.subject}.")
-        if int((message.headers or {}).get(ACCEPT_BY, 0)) < unix_ms():
+        if accept_by(message.headers or {}) < unix_ms():
             raise Overloaded(f"The {self._service} service came to this too late.")
         body = await endpoint.answer(message.data, context)
         if len(body) + HEADERS_ROOM > self._client.max_payload:
             raise TooLarge("The answer is larger than a message on the bus may be.")
         return body
 
-    async def _refuse(self, message: Msg, error: Exception) -> None:
-        headers, body = to_wire(error, trace_id="")
-        await self._client.publish(message.reply, body, headers=headers)
+    def _why_cancelled(self, error: asyncio.CancelledError, context: CallContext) -> BaseException:
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():
+            return error  # not by us: something that the handler awaited was cancelled
+        if context.remaining() <= 0:
+            return DeadlinePassed("The call was stopped, long past its deadline.")
+        return OutcomeUnknown(f"The {self._service} service stopped while it worked on this.")
 
     async def _keep(self) -> None:
         """Tells the callers of long calls that they are worked on, and ends what outlived its deadline."""
         while True:
-            await asyncio.sleep(WORKING_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)
             now = asyncio.get_running_loop().time()
             for task, call in tuple(self._calls.items()):
                 if now > call.until:
+                    call.until = float("inf")  # once: the handler may have to clean up
                     task.cancel()
-                elif now > call.started + WORKING_EVERY_S and self._client.is_connected:
-                    await self._client.publish(call.reply, headers={WORKING: "1"})
+                elif now > call.sign_at and call.connection == self._connection:
+                    call.sign_at = now + SIGN_EVERY_S
+                    await self._send(call.reply, b"", {WORKING: "1"})
 
-
-def _seconds_left(message: Msg) -> float:
-    try:
-        return max(from_headers(message.headers or {}).remaining(), 0)
-    except Malformed:
-        return 0
+    async def _send(self, reply: str, body: bytes, headers: Mapping[str, str] | None) -> None:
+        try:
+            await self._client.publish(reply, body, headers=dict(headers) if headers else None)
+        except NatsError as error:
+            _log.warning("reply_not_sent", extra={"error": type(error).__name__})

@@ -60,7 +60,7 @@ class NewEntry(Message):
     resource_id: Short = ""
     details: Details = Field(default_factory=dict)
     timestamp: Moment
-    conclude_by: int | None = None
+    conclude_by: Annotated[int, Field(ge=0, lt=2**53)] | None = None
     """For an intent: the Unix milliseconds by which its outcome is due."""
 
 
@@ -105,15 +105,15 @@ class Query(Message):
 
 
 class Entry(Message):
-    """An entry as it stands in the log. The first one's `previous_fingerprint` is GENESIS."""
+    """An entry as it stands in the log, forged or not. The first one's `previous_fingerprint` is GENESIS."""
 
     index: int
     id: str
     request_id: str
     source: str
-    phase: Phase = Field(strict=False)
+    phase: str
     action: str
-    outcome: Outcome | None = Field(strict=False)
+    outcome: str | None
     user_id: str
     user_email: str
     ip_address: str
@@ -121,7 +121,7 @@ class Entry(Message):
     resource_type: str
     resource_id: str
     details: Details
-    timestamp: Moment
+    timestamp: str
     previous_fingerprint: str
     fingerprint: str
 

@@ -37,11 +37,15 @@ class Found:
 
 @dataclass(slots=True)
 class Findings:
-    """What one look at the log showed. `whole`: all of it was verified; `behind`: its end was left unverified."""
+    """What one look at the log showed.
+
+    `sound` are verified entries that were not known as such, up to `head`. `whole`: the log's end was reached;
+    `behind`: so many entries are new that they were left to the scrubber.
+    """
 
     found: list[Found] = field(default_factory=list)
     sound: list[Head] = field(default_factory=list)
-    verified: int = 0
+    head: Head = EMPTY
     first_bad: int | None = None
     whole: bool = False
     behind: bool = False
@@ -55,11 +59,13 @@ def look(reader: LogReader, questions: Sequence[Question], anchors: Anchors, see
     """
     with reader.snapshot() as snapshot:
         last = snapshot.last_index()
-        findings = Findings(whole=full or last < WHOLE_UP_TO)
-        start = EMPTY if findings.whole else anchors.head
-        findings.behind = last - start.index > WHOLE_UP_TO and not findings.whole
+        whole = full or last < WHOLE_UP_TO
+        behind = last - anchors.head.index > WHOLE_UP_TO
+        findings = Findings(whole=whole, behind=behind and not whole, head=anchors.head)
         if not findings.behind:
+            start = EMPTY if whole else anchors.head
             _verify(snapshot, Verification(start, anchors, seen), last, findings)
+            findings.sound = [] if behind else [head for head in findings.sound if head.index > anchors.head.index]
         findings.found = [_find(snapshot, question) for question in questions]
         if not findings.whole:
             _vouch(snapshot, findings, anchors, seen)
@@ -76,9 +82,10 @@ def look_at_stretch(reader: LogReader, start: Head, anchors: Anchors, seen: Head
     return findings
 
 
-def _verify(
-    snapshot: Snapshot, check: Verification, last: int, findings: Findings, *, ends: bool = True
-) -> None:
+def _verify(snapshot: Snapshot, check: Verification, last: int, findings: Findings, *, ends: bool = True) -> None:
+    if check.head.index > last:
+        findings.head, findings.first_bad = Head(last, b""), last + 1
+        return
     while check.first_bad is None and check.head.index < last:
         before = check.head.index
         try:
@@ -90,8 +97,7 @@ def _verify(
         time.sleep(REST_S)
     if ends:
         check.end()
-    findings.verified = check.head.index + 1
-    findings.first_bad = check.first_bad
+    findings.head, findings.first_bad = check.head, check.first_bad
 
 
 def _find(snapshot: Snapshot, question: Question) -> Found:
@@ -102,8 +108,8 @@ def _find(snapshot: Snapshot, question: Question) -> Found:
 
 def _vouch(snapshot: Snapshot, findings: Findings, anchors: Anchors, seen: Head) -> None:
     """Verifies, from disk, the segments of the entries that are shown; those after `anchors` have been verified."""
-    shown = {row.index for found in findings.found for row in found.rows if 0 <= row.index <= anchors.head.index}
-    for start, end in sorted({anchors.around(index) for index in shown}):
+    shown = {row.index for found in findings.found for row in found.rows} | {anchors.head.index}
+    for start, end in sorted({anchors.around(index) for index in shown if 0 <= index <= anchors.head.index}):
         check = Verification(start, anchors, seen)
         stretch = Findings()
         _verify(snapshot, check, end.index, stretch, ends=False)

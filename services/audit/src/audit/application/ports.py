@@ -5,9 +5,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from shared.errors import Unavailable
+
 from audit.domain.chain import Head
 from audit.domain.entry import Draft, Row
-from shared.errors import Unavailable
 
 
 class LogUnavailable(Unavailable):

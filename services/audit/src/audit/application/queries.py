@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+
+from shared.principal import Principal, Role
 
 from audit.application.inspection import Findings, Found, Question, look
 from audit.application.knowledge import Knowledge, Status
 from audit.application.ports import LogDamaged, LogReader, LogUnavailable
-from shared.principal import Principal, Role
 
 FIRST_PASS_WITHIN_S = 3.0
 """How long a query waits for the first verification of a long log before it says that it still runs."""
@@ -72,8 +73,8 @@ class Queries:
         known = self._knowledge
         return Answer(
             found=found,
-            status=known.status,
-            verified=findings.verified if not findings.behind else known.anchors.head.index + 1,
+            status=Status.VERIFYING if findings.behind and known.first_bad is None else known.status,
+            verified=findings.head.index + 1,
             scrub_age=known.scrub_age,
             first_bad=known.first_bad,
         )
@@ -91,9 +92,9 @@ def learn(knowledge: Knowledge, findings: Findings, began: float) -> None:
 
 
 class _Lane:
-    """One run at a time; who asks while one runs shares the next, so that each answer is of a moment after its question."""
+    """One run at a time; who asks while one runs shares the next: each answer is of a moment after its question."""
 
-    def __init__(self, run: Callable[[list[Question]], "asyncio.Future[list[Answer]]"]) -> None:
+    def __init__(self, run: Callable[[list[Question]], Awaitable[list[Answer]]]) -> None:
         self._run = run
         self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
         self._runner: asyncio.Task[None] | None = None

@@ -55,7 +55,8 @@ class Scrubber:
                 self._knowledge.found_bad(0)
             except Exception:
                 _log.exception("scrubbing_failed")
-            await asyncio.sleep(ROUND_S)
+            if self._at is EMPTY:
+                await asyncio.sleep(ROUND_S)
 
     async def catch_up(self) -> None:
         """Verifies what was appended since the last time; the first time, all there is."""
@@ -88,7 +89,7 @@ class Scrubber:
     async def _step(self) -> bool:
         """One stretch of the pass; True at its end, good or bad."""
         findings = await self._look(self._at)
-        self._at = findings.sound[-1] if findings.sound else self._at
+        self._at = findings.head
         if findings.first_bad is None and not findings.whole:
             return False
         if findings.first_bad is None:

@@ -17,7 +17,7 @@ def canonical(value: Any) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """The value as it enters an entry: objects in canonical order, and no number that two readers could read differently.
+    """The value as it enters an entry: objects in canonical order, no number that two readers could read differently.
 
     A number that is not an integer within ±(2^53 - 1) becomes a string: its shortest decimal form, as Python writes it.
     Raises ValueError for what JSON cannot say.

@@ -1,4 +1,4 @@
-"""The chain: each fingerprint covers an entry's bytes, its place, and through the one before it all that came earlier."""
+"""The chain: each fingerprint covers an entry's bytes, its place, and by the one before it all that came earlier."""
 
 import struct
 from hashlib import sha256
@@ -14,7 +14,7 @@ _FRAME = struct.Struct(">Q32sI")
 class Head(NamedTuple):
     """The last entry of a log, or of the part that is meant."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     fingerprint: bytes
 
 

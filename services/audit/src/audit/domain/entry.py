@@ -38,7 +38,7 @@ class Draft:
 class Row(NamedTuple):
     """An entry as it is stored: the bytes that were hashed, and beside them what queries look for."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     fingerprint: bytes
     body: bytes
     personal: str

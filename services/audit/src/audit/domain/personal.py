@@ -58,5 +58,5 @@ def is_what_was_committed(index: int, body: Mapping[str, Any], beside: str) -> b
             return False
         if commitment(index, field, salt, given["value"]) != body[field]:
             return False
-        
+
     return not values

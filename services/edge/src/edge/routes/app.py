@@ -11,8 +11,11 @@ from shared.bus import Bus
 from shared.bus.messages import invalid_fields
 from shared.errors import ErrorCode, PlatformError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from edge.health import HealthCheck
+from edge.http.pipeline import HotRoutes, NoSuchRoute
+from edge.http.problems import problem
 from edge.http.request import Request
 from edge.http.response import Response
 from edge.routes.agents import agent_routes
@@ -25,14 +28,11 @@ from edge.routes.operations import operation_routes
 Rest = Callable[[Request], Awaitable[Response]]
 
 
-class RouteFailure(PlatformError):
-    """What FastAPI's router refuses: no such path, or not with this method."""
+class MethodNotAllowed(PlatformError):
+    """The path is served, but not with this method."""
 
-    def __init__(self, status: int) -> None:
-        unknown = status != 405
-        super().__init__("Nothing is served here." if unknown else "This path does not take that method.")
-        self.code = ErrorCode.NOT_FOUND if unknown else ErrorCode.METHOD_NOT_ALLOWED
-        self.reason = "not-found" if unknown else "method-not-allowed"
+    code = ErrorCode.METHOD_NOT_ALLOWED
+    reason = "method-not-allowed"
 
 
 def fastapi_app(bus: Bus, health: HealthCheck) -> FastAPI:
@@ -52,13 +52,17 @@ def fastapi_app(bus: Bus, health: HealthCheck) -> FastAPI:
     return app
 
 
-def behind_pipeline(app: FastAPI) -> Rest:
+def behind_pipeline(app: FastAPI, hot: HotRoutes) -> Rest:
     """The application as a handler of the pipeline: its answers are small, so they are taken whole."""
 
     async def handle(request: Request) -> Response:
         body = await request.sound_json()
         answer = _Answer()
-        await app({**request.scope, REQUEST: request}, _receiving(body), answer.take)
+        try:
+            await app({**request.scope, REQUEST: request}, _receiving(body), answer.take)
+        except MethodNotAllowed as error:
+            allowed = ", ".join(sorted(_methods(app, hot, request.path)))
+            return problem(error, request_id=request.request_id).with_headers((b"allow", allowed.encode()))
         return answer.response()
 
     return handle
@@ -85,6 +89,11 @@ class _Answer:
         return Response(self._start["status"], bytes(self._body), content_type, tuple(headers))
 
 
+def _methods(app: FastAPI, hot: HotRoutes, path: str) -> set[str]:
+    rare = (route for route in app.routes if isinstance(route, Route) and route.path_regex.match(path))
+    return {method for method, of in hot if of == path}.union(*(route.methods or () for route in rare))
+
+
 async def _invalid(_request: FastRequest, error: Exception) -> FastResponse:
     """Raises it in our words; the pipeline turns every PlatformError that leaves FastAPI into an answer."""
     assert isinstance(error, RequestValidationError)
@@ -93,7 +102,9 @@ async def _invalid(_request: FastRequest, error: Exception) -> FastResponse:
 
 async def _unrouted(_request: FastRequest, error: Exception) -> FastResponse:
     assert isinstance(error, HTTPException)
-    raise RouteFailure(error.status_code) from None
+    if error.status_code == 405:
+        raise MethodNotAllowed("This path does not take that method.") from None
+    raise NoSuchRoute("Nothing is served here.") from None
 
 
 def _once(app: FastAPI) -> dict[str, Any]:

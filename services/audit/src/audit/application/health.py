@@ -1,0 +1,23 @@
+"""Health: whether the log can be written and read, and is what was written."""
+
+from audit.application.appends import Appends
+from audit.application.knowledge import Knowledge, Status
+from audit.application.ports import LogUnavailable
+
+
+class Health:
+    """What this replica lacks."""
+
+    def __init__(self, appends: Appends, knowledge: Knowledge) -> None:
+        self._appends = appends
+        self._knowledge = knowledge
+
+    async def complaint(self) -> str:
+        """What is wrong, in words for people; empty when nothing is. Really writes to the log."""
+        if self._knowledge.status is Status.INVALID:
+            return f"The audit log is not what was written, from entry {self._knowledge.first_bad} on."
+        try:
+            await self._appends.append([])
+        except LogUnavailable as error:
+            return error.detail
+        return ""

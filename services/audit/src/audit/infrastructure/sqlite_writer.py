@@ -1,0 +1,180 @@
+"""Writing the log into SQLite: one transaction per group of entries, committed on the event loop itself.
+
+Measured on two noisy cores, ext4, synchronous=FULL, p50 of a commit of 1 / 16 / 100 entries, the chain included:
+sqlite3 on the loop 0.41 / 1.4 / 5.6 ms, sqlite3 on a writer thread 0.55 / 1.9-3.7 / 6.7 ms, SQLAlchemy Core on a writer
+thread 1.8 / 4.2-7.3 / 9.3 ms. While a commit blocks the loop, the next group piles up in the socket.
+"""
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+
+from audit.application.ports import Commit, LogDamaged, LogUnavailable
+from audit.domain.chain import EMPTY, Head
+from audit.domain.entry import Draft, Row, seal
+from audit.domain.personal import PERSONAL_FIELDS, SALT_BYTES
+from audit.infrastructure.sqlite_connections import connect, is_busy, meaning_of
+from audit.infrastructure.sqlite_rows import COLUMNS, to_row
+
+LOCK_WITHIN_S = 0.6
+TRY_LOCK_EVERY_S = 0.001
+SALTS_BYTES = SALT_BYTES * len(PERSONAL_FIELDS)
+
+_INSERT = f"INSERT INTO entries ({COLUMNS}) VALUES ({', '.join('?' * 13)})"  # noqa: S608  # constants
+_KNOWN = 'SELECT id, phase, "index", fingerprint FROM entries WHERE id IN (SELECT value FROM json_each(?))'
+_HEAD = 'SELECT "index", fingerprint FROM entries ORDER BY "index" DESC LIMIT 1'
+_AT = 'SELECT fingerprint FROM entries WHERE "index" = ?'
+_OPEN = "INSERT OR IGNORE INTO open_intents (id, conclude_by) VALUES (?, ?)"
+_CONCLUDE = "DELETE FROM open_intents WHERE id = ?"
+_OVERDUE = f"""
+    SELECT {", ".join(f"entries.{name.strip()}" for name in COLUMNS.split(","))}
+    FROM open_intents JOIN entries ON entries.id = open_intents.id AND entries.phase = 'intent'
+    WHERE open_intents.conclude_by < ? ORDER BY open_intents.conclude_by LIMIT ?
+"""  # noqa: S608  # constants
+
+_log = logging.getLogger(__name__)
+
+
+class SqliteLogWriter:
+    """The only writer of this process; other processes may write the same file. Made by `open_writer`."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        self._turn = asyncio.Lock()
+
+    async def commit(self, drafts: Sequence[Draft], seen: Head) -> Commit:
+        """See LogWriter."""
+        async with self._turn:
+            connection = await self._begin()
+            try:
+                commit = _record(connection, drafts, seen)
+                connection.execute("COMMIT")
+            except BaseException as error:
+                raise self._failed(error) from error
+            return commit
+
+    async def try_writing(self) -> None:
+        """See LogWriter. It really writes: taking the lock alone succeeds on a full disk."""
+        async with self._turn:
+            connection = await self._begin()
+            try:
+                connection.execute("UPDATE probe SET writes = writes + 1")
+                connection.execute("COMMIT")
+            except BaseException as error:
+                raise self._failed(error) from error
+
+    async def overdue(self, before: int, limit: int) -> list[Row]:
+        """See LogWriter."""
+        async with self._turn:
+            connection = await self._begin()
+            try:
+                rows = [to_row(row) for row in connection.execute(_OVERDUE, (before, limit))]
+                connection.execute("COMMIT")
+            except BaseException as error:
+                raise self._failed(error) from error
+            return rows
+
+    def close(self) -> None:
+        """Closes the file; the next call opens it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    async def _begin(self) -> sqlite3.Connection:
+        """A connection that holds the write lock. Another process keeps it for a millisecond at a time."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + LOCK_WITHIN_S
+        while True:
+            try:
+                connection = self._current()
+                connection.execute("BEGIN IMMEDIATE")
+                return connection
+            except (sqlite3.Error, OSError) as error:
+                if not isinstance(error, sqlite3.Error) or not is_busy(error) or loop.time() > give_up:
+                    raise self._failed(error) from error
+            await asyncio.sleep(TRY_LOCK_EVERY_S)
+
+    def _current(self) -> sqlite3.Connection:
+        inode = os.stat(self._file).st_ino
+        if self._connection is not None and inode != self._inode:
+            _log.error("log_file_was_replaced")  # what it holds now is compared with what this process has seen
+            self.close()
+        if self._connection is None:
+            self._connection = connect(self._file, wait_for_lock=0)
+            self._inode = inode
+        return self._connection
+
+    def _failed(self, error: BaseException) -> BaseException:
+        self.close()  # rolls back, and a file that was full or gone is opened afresh
+        if not isinstance(error, (sqlite3.Error, OSError)):
+            return error
+        _log.error("log_not_written", extra={"error": type(error).__name__, "detail": str(error)})
+        found = meaning_of(error) if isinstance(error, sqlite3.Error) else None
+        if isinstance(found, LogDamaged):
+            return LogUnavailable("The audit log is damaged; nothing was recorded.")
+        return found or LogUnavailable("The audit log cannot be reached now; nothing was recorded.")
+
+
+@asynccontextmanager
+async def open_writer(file: Path) -> AsyncIterator[SqliteLogWriter]:
+    """Opens the log for writing and closes it at the end."""
+    writer = SqliteLogWriter(file)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def _record(connection: sqlite3.Connection, drafts: Sequence[Draft], seen: Head) -> Commit:
+    before = _head(connection)
+    known = {
+        (id, phase): Head(index, fingerprint)
+        for id, phase, index, fingerprint in connection.execute(
+            _KNOWN, (orjson.dumps([draft.id for draft in drafts]).decode(),)
+        )
+    }
+    salts = os.urandom(SALTS_BYTES * len(drafts))
+    rows: list[Row] = []
+    places: list[Head] = []
+    head = before
+    for number, draft in enumerate(drafts):
+        place = known.get((draft.id, draft.phase))
+        if place is None:
+            row = seal(draft, head, salts[number * SALTS_BYTES : (number + 1) * SALTS_BYTES])
+            rows.append(row)
+            place = head = known[draft.id, draft.phase] = row.head
+        places.append(place)
+    connection.executemany(_INSERT, rows)
+    _keep_open_intents(connection, drafts, known)
+    return Commit(places, before, head, before == seen or _stands(connection, seen))
+
+
+def _keep_open_intents(
+    connection: sqlite3.Connection, drafts: Sequence[Draft], known: dict[tuple[str, str], Head]
+) -> None:
+    opened = [
+        (draft.id, draft.conclude_by)
+        for draft in drafts
+        if draft.conclude_by is not None and draft.phase == "intent" and (draft.id, "outcome") not in known
+    ]
+    if opened:
+        connection.executemany(_OPEN, opened)
+    connection.executemany(_CONCLUDE, [(draft.id,) for draft in drafts if draft.phase == "outcome"])
+
+
+def _head(connection: sqlite3.Connection) -> Head:
+    row = connection.execute(_HEAD).fetchone()
+    return Head(*row) if row else EMPTY
+
+
+def _stands(connection: sqlite3.Connection, seen: Head) -> bool:
+    row = connection.execute(_AT, (seen.index,)).fetchone()
+    return seen == EMPTY or (row is not None and row[0] == seen.fingerprint)

@@ -1,0 +1,310 @@
+"""Every row of the contract's first section, and what strangers send instead."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.platform import Platform
+
+DISPATCH = "/api/v1/openclaw/dispatch"
+
+
+def is_problem(answer: httpx.Response, status: int, reason: str | None = None) -> bool:
+    body = answer.json()
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert body["status"] == status
+    assert body["requestId"] == answer.headers["x-request-id"]
+    assert {"type", "title", "detail"} <= set(body)
+    if status == 422:
+        assert all({"path", "message"} == set(error) for error in body["errors"])
+    return reason is None or body["type"] == f"/problems/{reason}"
+
+
+async def raw(platform: Platform, request: bytes, *, within: float = 5) -> bytes:
+    """What the edge says to exactly these bytes before it closes or falls silent."""
+    reader, writer = await asyncio.open_connection("localhost", platform.port)
+    writer.write(request)
+    answer = b""
+    try:
+        async with asyncio.timeout(within):
+            while chunk := await reader.read(65536):
+                answer += chunk
+    except (TimeoutError, ConnectionError):
+        pass
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 422),
+        (b"{", 400),
+        (b'{"message": "x"', 400),
+        (b'{"message": "x", "message": "y"}', 400),
+        (b'{"message": "x", "context": [{"role": "user", "content": "a", "content": "b"}]}', 400),
+        (b'{"message": NaN}', 400),
+        (b'{"message": "\xff"}', 400),
+        (b'{"message": "\\ud800"}', 400),
+        (b'\xef\xbb\xbf{"message": "x"}', 400),
+        (b'{"message": "x"} trailing', 400),
+        (b"[" * 100 + b"]" * 100, 400),
+        (b"[" * 500_000, 400),
+        (b'{"a":' * 100_000, 400),
+        (b'{"message": ' + b"9" * 5000 + b"}", 400),
+        (b"null", 422),
+        (b"[]", 422),
+        (b'"message"', 422),
+        (b'{"message": 1}', 422),
+        (b'{"message": ""}', 422),
+        (b'{"message": null}', 422),
+        (b'{"message": "x", "unknown": 1}', 422),
+        (b'{"message": "x", "stream": true}', 422),
+        (b'{"message": "x", "tags": "a"}', 422),
+        (b'{"message": "x", "context": [{"role": "root", "content": "a"}]}', 422),
+        (json.dumps({"message": "x" * 100_001}).encode(), 422),
+        (b'{"message": "' + b"x" * (1024 * 1024) + b'"}', 413),
+    ],
+)
+@pytest.mark.parametrize("path", [DISPATCH, "/api/v1/agents"])
+async def test_a_body_that_is_not_what_it_should_be_is_the_clients_mistake(
+    path: str, body: bytes, status: int, operator: httpx.AsyncClient
+) -> None:
+    answer = await operator.post(path, content=body, headers={"Content-Type": "application/json"})
+
+    assert is_problem(answer, status)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+async def test_another_media_type_is_415(kind: str, operator: httpx.AsyncClient) -> None:
+    answer = await operator.post(DISPATCH, content=b'{"message": "x"}', headers={"Content-Type": kind})
+
+    assert is_problem(answer, 415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        {"name": "x"},
+        {"name": "n" * 65},
+        {"name": "tab\tname"},
+        {"type": "kilo"},
+        {"type": "OLLAMA"},
+        {"priority": 0},
+        {"priority": 11},
+        {"priority": "5"},
+        {"priority": 5.5},
+        {"priority": True},
+        {"weight": 0},
+        {"weight": 101},
+        {"temperature": 2.1},
+        {"temperature": -1},
+        {"maxTokens": 0},
+        {"maxTokens": 200_001},
+        {"tags": [1]},
+        {"tags": {}},
+        {"metadata": []},
+        {"id": "mine"},
+        {"endpoint": None},
+        {"endpoint": "ftp://localhost:11434"},
+        {"endpoint": "http://169.254.169.254/latest"},
+        {"endpoint": "http://[::ffff:169.254.169.254]/"},
+        {"endpoint": "http://0x7f000001:11434"},
+        {"endpoint": "http://127.0.0.1:4222"},
+        {"endpoint": "http://user:pass@localhost:11434"},
+        {"endpoint": "http://10.0.0.1"},
+        {"endpoint": "not an address"},
+    ],
+)
+async def test_an_agent_with_a_bad_field_is_refused(agent: dict[str, Any], operator: httpx.AsyncClient) -> None:
+    good = {"name": "good", "type": "ollama", "endpoint": "http://localhost:11434", "model": "m"}
+
+    answer = await operator.post("/api/v1/agents", json={**good, **agent})
+
+    assert is_problem(answer, 422)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/auth/me", "/api/v1/agents", "/api/v1/audit", "/api/v1/keys", "/api/v1/x"])
+async def test_nothing_under_the_api_is_told_to_strangers(path: str, anonymous: httpx.AsyncClient) -> None:
+    answer = await anonymous.get(path)
+
+    assert is_problem(answer, 401, "unauthenticated")
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.",
+        "peanut_" + "a" * 49,
+        "x",
+        "a.b.c",
+        "Bearer",
+        "../../etc/passwd",
+        "x" * 4000,
+    ],
+)
+async def test_a_made_up_token_opens_nothing_in_either_place(token: str, anonymous: httpx.AsyncClient) -> None:
+    as_key = await anonymous.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+    as_cookie = await anonymous.get("/api/v1/auth/me", headers={"Cookie": f"__Host-session={token}"})
+
+    assert is_problem(as_key, 401)
+    assert is_problem(as_cookie, 401)
+
+
+async def test_a_session_token_is_no_key_and_a_bad_key_beats_a_good_cookie(admin: httpx.AsyncClient) -> None:
+    token = admin.headers["Cookie"].partition("=")[2]
+
+    as_key = await admin.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}", "Cookie": ""})
+    beside = await admin.get("/api/v1/auth/me", headers={"Authorization": "Bearer nonsense"})
+
+    assert is_problem(as_key, 401)
+    assert is_problem(beside, 401)
+
+
+@pytest.mark.parametrize("origin", [None, "null", "https://evil.example", "http://localhost:3000.evil.example"])
+async def test_a_foreign_page_changes_nothing_with_the_cookie(origin: str | None, admin: httpx.AsyncClient) -> None:
+    del admin.headers["Origin"]
+    headers = {"Origin": origin} if origin else {}
+
+    answer = await admin.post("/api/v1/keys", json={"name": "stolen"}, headers=headers)
+    keys = (await admin.get("/api/v1/keys")).json()["items"]
+
+    assert is_problem(answer, 403, "foreign-origin")
+    assert "stolen" not in [key["name"] for key in keys]
+
+
+async def test_login_refuses_a_foreign_page_too(anonymous: httpx.AsyncClient) -> None:
+    answer = await anonymous.post(
+        "/api/v1/auth/login",
+        json={"email": "admin@peanut.local", "password": "x"},
+        headers={"Origin": "https://evil.example"},
+    )
+
+    assert is_problem(answer, 403, "foreign-origin")
+
+
+async def test_an_unknown_host_is_misdirected(anonymous: httpx.AsyncClient) -> None:
+    assert is_problem(await anonymous.get("/health", headers={"Host": "evil.example"}), 421, "unknown-host")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/agents/..%2f..%2fhealth",
+        "/api/v1/agents/%00",
+        "//api/v1/agents",
+        "/api/v1//agents",
+        "/api/v1/agents/",
+        "/api/v1/./agents",
+        "/api/v1/agents/not-an-id",
+        "/api/v1/agents/%2e%2e",
+        "/API/V1/agents",
+    ],
+)
+async def test_path_tricks_lead_nowhere(path: str, platform: Platform, operator_key: str) -> None:
+    answer = await raw(
+        platform,
+        f"GET {path} HTTP/1.1\r\nHost: localhost:{platform.port}\r\nAuthorization: Bearer {operator_key}\r\n"
+        "Connection: close\r\n\r\n".encode(),
+    )
+
+    assert answer.split(b"\r\n")[0] == b"HTTP/1.1 404 Not Found"
+
+
+async def test_another_method_is_405_and_says_which_are_allowed(operator: httpx.AsyncClient) -> None:
+    answer = await operator.patch("/api/v1/agents", json={})
+
+    assert is_problem(answer, 405, "method-not-allowed")
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "POST"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GARBAGE\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (i, b"a" * 900) for i in range(40)) + b"\r\n", b"431"),
+        (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\n\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000, b"431"),
+    ],
+)
+async def test_bytes_that_are_no_request_get_a_problem_and_the_door(
+    request_: bytes, status: bytes, platform: Platform
+) -> None:
+    answer = await raw(platform, request_)
+
+    assert answer.split(b" ")[1] == status
+    assert b"application/problem+json" in answer
+
+
+async def test_conflicting_lengths_are_not_smuggled(platform: Platform) -> None:
+    answer = await raw(
+        platform,
+        b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost:%d\r\nContent-Length: 5\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /health HTTP/1.1\r\n\r\n" % platform.port,
+    )
+
+    assert answer.split(b" ")[1] == b"400"
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_two_cookies_headers_are_refused(platform: Platform) -> None:
+    answer = await raw(
+        platform,
+        b"GET /api/v1/auth/me HTTP/1.1\r\nHost: localhost:%d\r\nCookie: __Host-session=a\r\n"
+        b"Cookie: __Host-session=b\r\nConnection: close\r\n\r\n" % platform.port,
+    )
+
+    assert answer.split(b" ")[1] == b"400"
+
+
+async def test_every_answer_carries_the_request_id_and_the_security_headers(operator: httpx.AsyncClient) -> None:
+    answer = await operator.get("/api/v1/auth/me", headers={"X-Request-Id": "mine-1"})
+
+    assert answer.headers["x-request-id"] == "mine-1"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "server" not in answer.headers
+
+
+async def test_the_dashboards_origin_may_read_answers(operator: httpx.AsyncClient) -> None:
+    asked = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
+
+    preflight = await operator.options("/api/v1/agents", headers=asked)
+    answer = await operator.get("/api/v1/auth/me", headers={"Origin": "http://localhost:3000"})
+    foreign = await operator.options("/api/v1/agents", headers={**asked, "Origin": "https://evil.example"})
+
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    assert "access-control-allow-origin" not in foreign.headers
+
+
+async def test_an_idempotency_key_is_refused_rather_than_ignored(operator: httpx.AsyncClient) -> None:
+    answer = await operator.post(DISPATCH, json={"message": "x"}, headers={"Idempotency-Key": "1"})
+
+    assert is_problem(answer, 422)
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "cursor=forged", "unknown=1", "type=kilo"])
+async def test_a_bad_parameter_of_a_list_is_refused(query: str, operator: httpx.AsyncClient) -> None:
+    assert is_problem(await operator.get(f"/api/v1/agents?{query}"), 422)
+
+
+async def test_pages_follow_each_other_without_gaps(operator: httpx.AsyncClient) -> None:
+    whole = (await operator.get("/api/v1/agents")).json()["items"]
+    first = (await operator.get("/api/v1/agents?limit=1")).json()
+    second = (await operator.get("/api/v1/agents", params={"limit": 1, "cursor": first["nextCursor"]})).json()
+
+    assert [agent["id"] for agent in (*first["items"], *second["items"])] == [agent["id"] for agent in whole[:2]]
+
+
+@pytest.mark.parametrize("query", ["page=0", "limit=101", "action=unheard.of", "startDate=yesterday", "nonsense=1"])
+async def test_a_bad_filter_of_the_audit_log_is_refused(query: str, operator: httpx.AsyncClient) -> None:
+    assert is_problem(await operator.get(f"/api/v1/audit?{query}"), 422)

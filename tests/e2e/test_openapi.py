@@ -1,0 +1,46 @@
+"""The OpenAPI document says what is there, and its page needs nothing from elsewhere."""
+
+import re
+
+import httpx
+import pytest
+from edge.routes.hot import hot_routes
+
+
+async def test_every_hot_route_is_described(anonymous: httpx.AsyncClient) -> None:
+    document = (await anonymous.get("/openapi.json")).json()
+
+    for method, path in hot_routes(None):  # type: ignore[arg-type]  # the routes are asked for, not called
+        assert method.lower() in document["paths"][path]
+
+
+async def test_the_described_answer_of_a_hot_route_is_the_real_one(
+    anonymous: httpx.AsyncClient, operator: httpx.AsyncClient
+) -> None:
+    schemas = (await anonymous.get("/openapi.json")).json()["components"]["schemas"]
+    agents = (await operator.get("/api/v1/agents")).json()
+    me = (await operator.get("/api/v1/auth/me")).json()
+    dispatched = (await operator.post("/api/v1/openclaw/dispatch", json={"message": "x"})).json()
+
+    assert set(agents) == set(schemas["Agents"]["properties"])
+    assert set(agents["items"][0]) == set(schemas["Agent"]["properties"])
+    assert set(me) == set(schemas["User"]["properties"])
+    assert set(dispatched) == set(schemas["Dispatched"]["properties"])
+
+
+async def test_every_operation_documents_its_failures(anonymous: httpx.AsyncClient) -> None:
+    document = (await anonymous.get("/openapi.json")).json()
+
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert operation["responses"]["default"]["content"]["application/problem+json"]
+            assert "422" not in operation["responses"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/docs/start.js"])
+async def test_the_page_and_its_assets_are_served_from_here(path: str, anonymous: httpx.AsyncClient) -> None:
+    answer = await anonymous.get(path)
+
+    assert answer.status_code == 200
+    if path == "/docs":
+        assert re.findall(r'(?:src|href)="(?!/docs/)', answer.text) == []
