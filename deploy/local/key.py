@@ -46,14 +46,11 @@ def _wish(ours: Settings) -> IssueKey:
 
 
 async def _issued(ours: Settings, wish: IssueKey) -> str:
-    seed = ours.nats_dir / "operator.nk"
-    if not os.access(seed, os.R_OK):
-        raise Problem(f"{seed} cannot be read; `make up` makes it on a first run")
     async with connect(
         ours.environment.get("NATS_URL", "nats://127.0.0.1:4222"),
         service="operator",
         instance=f"operator-{os.getpid()}",
-        nkey_file=seed,
+        nkey_file=ours.nats_dir / "operator.nk",
         on_lost=lambda: None,
         within=_WITHIN_S,
     ) as bus:

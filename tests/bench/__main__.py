@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.bench.processes import end_on_sigterm
 from tests.bench.report import to_json, to_text
 from tests.bench.rows import NAMES
-from tests.bench.run import Options, run
+from tests.bench.run import run
+from tests.bench.session import Options
 
 _RESULTS = Path(__file__).parent / "results"
 

@@ -30,11 +30,6 @@ class MeasuredRow:
         """Errors of all rounds."""
         return sum(measured.error_count for measured in self.rounds)
 
-    @property
-    def acknowledged(self) -> int:
-        """Right answers of all rounds, warm-up included."""
-        return sum(measured.acknowledged for measured in self.rounds)
-
 
 @dataclass(frozen=True, slots=True)
 class RecordCheck:
@@ -75,6 +70,10 @@ class Report:
             start_s=self.starts_s.get("again", self.starts_s.get("first")),
         )
         return standings(figures)
+
+    def acknowledged(self, name: str) -> int:
+        """Right answers to a row over all concurrencies and rounds, warm-up included."""
+        return sum(measured.acknowledged for row in self.rows if row.name == name for measured in row.rounds)
 
     @property
     def disturbances(self) -> list[str]:

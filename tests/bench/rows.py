@@ -34,6 +34,7 @@ class Row:
     expected: bytes
     """Bytes that a right answer contains."""
     concurrencies: tuple[int, ...] = (1, 16, 64)
+    is_dispatch: bool = False
 
 
 def upstream_row(upstream: Target) -> Row:
@@ -91,6 +92,7 @@ def _dispatch_row(name: str, title: str, target: Target, api_key: str) -> Row:
         target=target,
         request=_request(target, "POST", "/api/v1/openclaw/dispatch", api_key=api_key, body={"message": _MESSAGE}),
         expected=ANSWER.encode(),
+        is_dispatch=True,
     )
 
 

@@ -32,7 +32,7 @@ async def operator(platform: Platform, operator_key: str) -> AsyncIterator[httpx
 
 @pytest.fixture
 async def admin(platform: Platform) -> AsyncIterator[httpx.AsyncClient]:
-    async with await platform.signed_in() as client:
+    async with platform.signed_in() as client:
         yield client
 
 

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,17 +69,18 @@ class Platform:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30, **options)
 
-    async def signed_in(self) -> httpx.AsyncClient:
+    @asynccontextmanager
+    async def signed_in(self) -> AsyncIterator[httpx.AsyncClient]:
         """A browser's client after the admin has signed in. It speaks from the edge's own origin."""
-        client = self.client()
-        client.headers["Origin"] = self.url
-        answer = await client.post(
-            "/api/v1/auth/login", json={"email": "admin@peanut.local", "password": self.admin_password}
-        )
-        assert answer.status_code == 200, answer.text
-        # httpx's cookie jar keeps Secure cookies from http://localhost, which browsers treat as trustworthy.
-        client.headers["Cookie"] = answer.headers["set-cookie"].partition(";")[0]
-        return client
+        async with self.client() as client:
+            client.headers["Origin"] = self.url
+            answer = await client.post(
+                "/api/v1/auth/login", json={"email": "admin@peanut.local", "password": self.admin_password}
+            )
+            assert answer.status_code == 200, answer.text
+            # By hand: httpx's jar keeps Secure cookies from http://localhost, which browsers treat as trustworthy.
+            client.headers["Cookie"] = answer.headers["set-cookie"].partition(";")[0]
+            yield client
 
     def pid(self, instance: str) -> int:
         state = json.loads((self.root / "data/run/state.json").read_text(encoding="utf-8"))

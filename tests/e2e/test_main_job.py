@@ -49,11 +49,10 @@ async def test_every_change_of_an_agent_has_its_intent_and_its_outcome(
 
 
 async def test_a_session_lives_until_it_is_logged_out(platform: Platform) -> None:
-    client = await platform.signed_in()
-
-    me = await client.get("/api/v1/auth/me")
-    out = await client.post("/api/v1/auth/logout")
-    afterwards = await client.get("/api/v1/auth/me")
+    async with platform.signed_in() as client:
+        me = await client.get("/api/v1/auth/me")
+        out = await client.post("/api/v1/auth/logout")
+        afterwards = await client.get("/api/v1/auth/me")
 
     assert me.json()["email"] == "admin@peanut.local"
     assert me.json()["role"] == "admin"

@@ -27,4 +27,4 @@ def from_unix_ms(milliseconds: int) -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """`2026-11-22T10:37:25.123Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -1,15 +1,28 @@
 """SQL: one database per service, reads that see a snapshot and writes that never meet half-way."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from shared.errors import Unavailable
 
 WRITING = "peanut_writing"
 BUSY_TIMEOUT_S = 10
+
+_log = logging.getLogger(__name__)
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not do what it is asked to."""
+
+    reason = "database-unavailable"
 
 
 class Database:
@@ -21,18 +34,31 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that only reads; everything in it is of one moment."""
-        async with self._engine.begin() as connection:
-            yield connection
+        """A transaction that only reads; everything in it is of one moment. Raises DatabaseUnavailable."""
+        with _translated():
+            async with self._engine.begin() as connection:
+                yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that writes: committed at the end of the block, rolled back when it raises.
 
         It begins IMMEDIATE: an SQLite transaction that reads first and writes later can fail with a stale snapshot.
+        Raises DatabaseUnavailable, and nothing was written.
         """
-        async with self._writing_engine.begin() as connection:
-            yield connection
+        with _translated():
+            async with self._writing_engine.begin() as connection:
+                yield connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Locked for too long, disk full, file damaged, server gone: the caller may try again, the log says what it is."""
+    try:
+        yield
+    except (OperationalError, PoolTimeout) as error:
+        _log.exception("database_unavailable")
+        raise DatabaseUnavailable("The database cannot be used right now.") from error
 
 
 @asynccontextmanager

@@ -1,37 +1,43 @@
-"""Schema migrations: Alembic, run before a service starts, by one process at a time."""
+"""Schema migrations: run before a service starts, by one process at a time."""
 
 import fcntl
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from importlib.resources import files
 from pathlib import Path
 
-from alembic import command, context
-from alembic.config import Config
-from sqlalchemy import MetaData, create_engine, pool
 from sqlalchemy.engine import make_url
-
-from shared.database import use_sqlite_well
 
 
 def migrate(url: str, package: str) -> None:
-    """Brings the database at `url` to the newest revision in `<package>.migrations`."""
-    config = Config()
-    config.set_main_option("script_location", f"{package}:migrations")
-    config.attributes["url"] = url
+    """Brings the database at `url` to the newest revision in `<package>.migrations`.
+
+    Revisions are named after their files (`0001_log.py` is 0001), so that a start with a current schema, which is
+    nearly every one, needs none of Alembic's second of imports.
+    """
     with _alone(url):
-        command.upgrade(config, "head")
+        if _revision_of(url) != _newest_revision(package):
+            from shared.alembic_run import upgrade  # noqa: PLC0415  # see above
+
+            upgrade(url, package)
 
 
-def run_in_alembic(metadata: MetaData | None = None) -> None:
-    """What each service's Alembic environment does; called by its `migrations/env.py`."""
-    url = make_url(context.config.attributes["url"])
-    engine = create_engine(url.set(drivername=url.get_backend_name()), poolclass=pool.NullPool)
-    if url.get_backend_name() == "sqlite":
-        use_sqlite_well(engine)
-    with engine.connect() as connection:
-        context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
-        with context.begin_transaction():
-            context.run_migrations()
+def _newest_revision(package: str) -> str:
+    versions = files(package) / "migrations" / "versions"
+    return max(file.name.partition("_")[0] for file in versions.iterdir() if file.name[0].isdigit())
+
+
+def _revision_of(url: str) -> str | None:
+    path = make_url(url).database
+    if not url.startswith("sqlite") or path is None:
+        return None
+    with closing(sqlite3.connect(path)) as connection:
+        try:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError:  # no such table: nothing was ever migrated
+            return None
+    return str(row[0]) if row else None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from shared.bus import CallContext, call_context
 from shared.contracts.audit import Append, NewEntry, Phase, Receipt, Receipts, append_contract
 from shared.principal import Caller, Origin, Principal, PrincipalKind, Role
 from shared.process import Stop
+
 from tests.integration.bus import Nats, bus_as
 
 KEY = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210"
@@ -71,8 +72,6 @@ def caller(role: Role = Role.ADMIN, kind: PrincipalKind = PrincipalKind.SESSION)
     )
 
 
-def by(
-    role: Role = Role.ADMIN, *, kind: PrincipalKind = PrincipalKind.SESSION, seconds: float = 15
-) -> CallContext:
+def by(role: Role = Role.ADMIN, *, kind: PrincipalKind = PrincipalKind.SESSION, seconds: float = 15) -> CallContext:
     """A call by somebody of this role."""
     return call_context(seconds=seconds, caller=caller(role, kind))

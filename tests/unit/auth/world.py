@@ -1,5 +1,6 @@
 """The auth service's parts over a real database, without a bus: what use cases need in tests."""
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ class World:
         self.sessions = Sessions(self.users, self.sessions_store, self.hashing, self.tokens, trail, **shared)
         self.passwords = Passwords(self.users, self.hashing, trail, is_common=is_common, **shared)
         self.keys = Keys(
-            self.keys_store, self.users, trail, Cursors(b"key", "auth.keys"), random_bytes=_random(), **shared
+            self.keys_store, self.users, trail, Cursors(b"key", "auth.keys"), random_bytes=secrets.token_bytes, **shared
         )
         self.identities = Identities(SqlIdentities(self.database), self.tokens, now=lambda: self.now)
 
@@ -173,14 +174,7 @@ async def open_world(
             yield World(database, hashing, log, file.parent / "outbox" / new_id())
 
 
-def _random() -> Any:
-    numbers = iter(range(10**9))
-    return lambda length: next(numbers).to_bytes(length)
-
-
 def _row(user: User) -> dict[str, Any]:
     from auth.infrastructure.sql_users import _to_row
 
     return dict(_to_row(user))
-
-

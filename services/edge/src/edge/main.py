@@ -41,10 +41,9 @@ async def main(stop: Stop) -> None:
         identities = Identities(bus)
         await identities.start()
         refusals = Refusals(trail)
-        hot = hot_routes(bus)
         pipeline = Pipeline(
-            hot=hot,
-            rest=behind_pipeline(fastapi_app(bus, HealthCheck(bus)), hot),
+            hot=hot_routes(bus),
+            rest=behind_pipeline(fastapi_app(bus, HealthCheck(bus))),
             identities=identities,
             origins=Origins(hosts=settings.hosts, origins=settings.origins),
             addresses=ClientAddresses(settings.trusted_proxies),

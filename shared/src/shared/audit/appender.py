@@ -1,17 +1,27 @@
 """Appends to the audit log: one call in flight per process, and those who wait join the next."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
+import orjson
+
+from shared.audit.encoding import encode
 from shared.bus import Bus, call_context
-from shared.contracts.audit import Append, NewEntry, Receipt, append_contract
-from shared.errors import InvalidFields, PlatformError, Unavailable
+from shared.contracts.audit import NewEntry, Receipt, append_contract
+from shared.errors import ErrorCode, PlatformError, Unavailable
 
 RECEIPT_WITHIN_S = 2.0
-ATTEMPT_S = 0.8
+ATTEMPT_S = 0.8  # two attempts fit in, so that one replica of the log may be paused
+SHORTEST_ATTEMPT_S = 0.1
 RETRY_EVERY_S = 0.05
 MAX_BATCH = 256
+MAX_BATCH_BYTES = 4_000_000
 FRESH_S = 1.0
+
+_REFUSALS = frozenset({ErrorCode.INVALID, ErrorCode.MALFORMED, ErrorCode.TOO_LARGE})
+
+_log = logging.getLogger(__name__)
 
 
 class AuditUnavailable(Unavailable):
@@ -20,9 +30,15 @@ class AuditUnavailable(Unavailable):
     reason = "audit-unavailable"
 
 
+class EntryRefused(PlatformError):
+    """The log will never take this entry: a mistake of ours."""
+
+    reason = "audit-entry-refused"
+
+
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    entry: NewEntry | None
+    entry: bytes
     receipt: asyncio.Future[Receipt | None]
     give_up: float
 
@@ -38,8 +54,11 @@ class Appender:
         self._answered = float("-inf")
 
     async def append(self, entry: NewEntry) -> Receipt:
-        """The receipt of the committed entry; raises AuditUnavailable when there is none within 2 s."""
-        receipt = await self._join(entry)
+        """The receipt of the committed entry.
+
+        Raises AuditUnavailable when there is none within 2 s, EntryRefused when there will never be one.
+        """
+        receipt = await self._join(encode(entry))
         if receipt is None:
             raise ValueError("an entry was answered without a receipt")
         return receipt
@@ -47,9 +66,9 @@ class Appender:
     async def be_reachable(self) -> None:
         """Returns when the log has answered within the last second; raises AuditUnavailable otherwise."""
         if asyncio.get_running_loop().time() - self._answered > FRESH_S:
-            await self._join(None)
+            await self._join(b"")
 
-    async def _join(self, entry: NewEntry | None) -> Receipt | None:
+    async def _join(self, entry: bytes) -> Receipt | None:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(entry, loop.create_future(), loop.time() + RECEIPT_WITHIN_S)
         self._waiting.append(waiting)
@@ -58,27 +77,52 @@ class Appender:
         return await waiting.receipt
 
     async def _send_all(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-            try:
-                await self._send(batch)
-            except InvalidFields as error:  # our own mistake; telling it beats trying it for ever
-                _fail(batch, error)
-            except PlatformError:
+        try:
+            while self._waiting:
+                await self._try(self._next_batch())
+        finally:  # only when this task is cancelled are there any left
+            _fail(self._waiting, AuditUnavailable("The service is stopping."))
+
+    def _next_batch(self) -> list[_Waiting]:
+        size = 0
+        for count, waiting in enumerate(self._waiting):
+            size += len(waiting.entry)
+            if count == MAX_BATCH or (count and size > MAX_BATCH_BYTES):
+                break
+        else:
+            count = len(self._waiting)
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return [waiting for waiting in batch if not waiting.receipt.done()]  # its caller may have given up
+
+    async def _try(self, batch: list[_Waiting]) -> None:
+        if not batch:
+            return
+        try:
+            await self._send(batch)
+        except PlatformError as error:
+            if error.code not in _REFUSALS:
                 await self._again_later(batch)
-            except BaseException as error:
-                _fail(batch + self._waiting, error if isinstance(error, Exception) else AuditUnavailable("Stopping."))
-                raise
+            elif len(batch) == 1:
+                _fail(batch, EntryRefused(f"The audit log refuses an entry: {error.detail}"))
+            else:  # one of them spoils it for all
+                for waiting in batch:
+                    await self._try([waiting])
+        except asyncio.CancelledError:
+            _fail(batch, AuditUnavailable("The service is stopping."))
+            raise
+        except Exception:
+            _log.exception("audit_append_failed")
+            await self._again_later(batch)
 
     async def _send(self, batch: list[_Waiting]) -> None:
-        batch[:] = [waiting for waiting in batch if not waiting.receipt.done()]  # its caller may have given up
-        entries = [waiting.entry for waiting in batch if waiting.entry is not None]
+        body = b'{"entries":[%b]}' % b",".join([waiting.entry for waiting in batch if waiting.entry])
         sent = asyncio.get_running_loop().time()
-        reply = await self._bus.call(self._contract, Append(entries=entries), call_context(seconds=ATTEMPT_S))
+        patience = min(ATTEMPT_S, max(batch[0].give_up - sent, SHORTEST_ATTEMPT_S))
+        reply = await self._bus.forward(self._contract, body, call_context(seconds=patience))
+        receipts = iter(orjson.loads(reply)["receipts"])
         self._answered = sent
-        receipts = iter(reply.receipts)
         for waiting in batch:
-            receipt = next(receipts) if waiting.entry is not None else None
+            receipt = Receipt.model_construct(**next(receipts)) if waiting.entry else None
             if not waiting.receipt.done():
                 waiting.receipt.set_result(receipt)
 
@@ -86,7 +130,7 @@ class Appender:
         now = asyncio.get_running_loop().time()
         late = [waiting for waiting in batch if waiting.give_up <= now + RETRY_EVERY_S]
         _fail(late, AuditUnavailable("The audit log gives no receipt; nothing was done."))
-        self._waiting[:0] = [waiting for waiting in batch if waiting not in late]
+        self._waiting[:0] = [waiting for waiting in batch if waiting.give_up > now + RETRY_EVERY_S]
         await asyncio.sleep(RETRY_EVERY_S)
 
 

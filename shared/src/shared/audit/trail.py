@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.audit.appender import Appender, AuditUnavailable
+from shared.audit.appender import Appender, AuditUnavailable, EntryRefused
 from shared.audit.outbox import Outbox
 from shared.bus import Bus, CallContext
 from shared.clock import utc_now
@@ -17,7 +17,6 @@ from shared.principal import Principal
 
 _log = logging.getLogger(__name__)
 
-MAX_TEXT = 1024
 _DENIALS = frozenset({ErrorCode.UNAUTHENTICATED, ErrorCode.FORBIDDEN, ErrorCode.RATE_LIMITED})
 
 
@@ -70,7 +69,7 @@ class AuditTrail:
         try:
             yield change
         except BaseException as error:
-            change.details["reason"] = error.reason if isinstance(error, PlatformError) else "internal"
+            change.details["reason"] = _reason_of(error)
             await asyncio.shield(self._conclude(change, context, _outcome_of(error)))
             raise
         await asyncio.shield(self._conclude(change, context, Outcome.SUCCESS))
@@ -97,6 +96,9 @@ class AuditTrail:
         except AuditUnavailable:
             _log.warning("audit_outcome_kept_in_outbox", extra={"id": entry.id, "action": entry.action})
             await self._outbox.put(entry)
+        except EntryRefused as error:  # it has happened all the same; the outbox keeps what the log will not take
+            _log.error("audit_outcome_refused", extra={"id": entry.id, "action": entry.action, "detail": error.detail})
+            await self._outbox.put(entry)
 
 
 @asynccontextmanager
@@ -113,22 +115,29 @@ def _outcome_of(error: BaseException) -> Outcome:
     return Outcome.DENIED if denied else Outcome.FAILURE
 
 
+def _reason_of(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled"
+    return error.reason if isinstance(error, PlatformError) else "internal"
+
+
 def _entry(
     change: Change, context: CallContext, phase: Phase, outcome: Outcome | None, *, conclude_by: int | None = None
 ) -> NewEntry:
+    """Cut to what the log takes: no text that a stranger chose may keep the entry from being recorded."""
     who, origin = change.who, context.caller.origin
     return NewEntry(
         id=context.event_id,
-        request_id=context.request_id,
+        request_id=context.request_id[:256],
         phase=phase,
         action=change.action,
         outcome=outcome,
-        user_id=who.user_id if who else "",
-        user_email=(who.email if who else change.email)[:MAX_TEXT],
-        ip_address=origin.ip_address,
-        user_agent=origin.user_agent[:MAX_TEXT],
-        resource_type=change.resource.type,
-        resource_id=change.resource.id,
+        user_id=who.user_id[:256] if who else "",
+        user_email=(who.email if who else change.email)[:1024],
+        ip_address=origin.ip_address[:256],
+        user_agent=origin.user_agent[:1024],
+        resource_type=change.resource.type[:256],
+        resource_id=change.resource.id[:256],
         details=change.details,
         timestamp=utc_now(),
         conclude_by=conclude_by,

@@ -19,7 +19,7 @@ from shared.bus.contract import Contract, Endpoint, Kind
 from shared.bus.discovery import Discovery
 from shared.bus.messages import Message, read, write_request
 from shared.bus.requester import LOST_AFTER_S, NoResponder, OutcomeUnknown, ReplicaSilent, Requester
-from shared.bus.responder import Responder
+from shared.bus.responder import Responder, settle
 from shared.errors import InvalidFields, PlatformError
 
 Q = TypeVar("Q", bound=Message)
@@ -90,7 +90,7 @@ class Bus:
         """Answers calls from now on, until the connection ends."""
         await self._responder.start(endpoints)
         await self._discovery.start()
-        await self._client.flush()
+        await settle(self._client)
 
     async def publish(self, subject: str, body: bytes) -> None:
         """Sends an event; nothing may depend on its arrival. Without a connection it is dropped.
@@ -107,7 +107,7 @@ class Bus:
             await on_event(message.data)
 
         await self._client.subscribe(subject, cb=receive)
-        await self._client.flush()
+        await settle(self._client)
 
     async def replicas(self, service: str, *, within: float) -> list[dict[str, object]]:
         """The STATS of every replica of `service` that answers in `within` seconds."""
@@ -135,7 +135,7 @@ class Bus:
         await self._responder.drain()
         if self._client.is_connected:
             try:
-                await asyncio.wait_for(self._client.flush(), 1)
+                await asyncio.wait_for(settle(self._client), 1)
             except (NatsError, TimeoutError):
                 _log.warning("bus_left_unflushed")
         await self._client.close()

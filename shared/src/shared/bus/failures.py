@@ -27,7 +27,7 @@ def to_wire(error: BaseException, *, trace_id: str) -> tuple[dict[str, str], byt
     try:
         content = orjson.dumps(body)
     except TypeError:  # half of a surrogate pair, from text that came in some other way than as JSON
-        content = json.dumps(body).encode()
+        content = json.dumps(body, ensure_ascii=False).encode(errors="replace")
     return {CODE: error.code.value, REASON: error.reason}, content
 
 

@@ -45,6 +45,12 @@ class _Call:
     until: float
 
 
+async def settle(client: Client) -> None:
+    """Returns when the server has applied all that was sent. One flush is not enough: its PING overtakes what waits."""
+    await client.flush()
+    await client.flush()
+
+
 class Responder:
     """Serves endpoints. Each call is a task of its own: nats-py runs the callbacks of a subscription one by one."""
 
@@ -69,9 +75,7 @@ class Responder:
             f"peanut.{self._service}.>", queue=self._service, cb=self._receive, pending_msgs_limit=MAX_PENDING
         )
         self._keeper = asyncio.create_task(self._keep())
-        # One flush returns before the server has applied the subscription (10 of 60 calls made at once failed).
-        await self._client.flush()
-        await self._client.flush()
+        await settle(self._client)
 
     async def drain(self) -> None:
         """Takes no new calls and answers those in flight, for at most DRAIN_WITHIN_S seconds."""

@@ -8,7 +8,7 @@ from shared.bus import Contract, HttpMessage, Kind, Message, Moment, Nothing, Se
 from shared.principal import Principal, Role
 
 Email = Annotated[str, Field(min_length=3, max_length=320)]
-KeyName = Annotated[str, Field(min_length=1, max_length=64)]
+KeyName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 RoleField = Annotated[Role, Field(strict=False)]
 
 

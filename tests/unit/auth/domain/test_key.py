@@ -45,7 +45,14 @@ def test_one_wrong_character_anywhere_is_noticed(randomness: bytes, place: int, 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "peanut_", "x" * 56, new_key_text(bytes(32))[:-1], new_key_text(bytes(32)) + "0", new_key_text(bytes(32)) + "\n"],
+    [
+        "",
+        "peanut_",
+        "x" * 56,
+        new_key_text(bytes(32))[:-1],
+        new_key_text(bytes(32)) + "0",
+        new_key_text(bytes(32)) + "\n",
+    ],
 )
 def test_what_is_no_key_is_known_at_once(text: str) -> None:
     assert not is_well_formed(text)

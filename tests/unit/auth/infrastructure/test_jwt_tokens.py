@@ -54,8 +54,7 @@ def _claims(session: Session = SESSION) -> dict[str, Any]:
 def _is_refused(token: str, *, tokens: JwtTokens = TOKENS, now: datetime = NOW) -> bool:
     try:
         tokens.read(token, now=now)
-    except InvalidSession as refused:
-        assert (refused.code, refused.reason, refused.detail) == ("unauthenticated", "invalid-session", "Sign in to go on.")
+    except InvalidSession:
         return True
     return False
 
@@ -120,7 +119,9 @@ def test_a_token_for_something_else_is_refused(name: str, value: str) -> None:
     assert _is_refused(_signed(_claims() | {name: value}))
 
 
-@pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "", None, "HS256 ", "hs256", "HS384", "RS256", 5, ["HS256"]])
+@pytest.mark.parametrize(
+    "algorithm", ["none", "None", "NONE", "", None, "HS256 ", "hs256", "HS384", "RS256", 5, ["HS256"]]
+)
 def test_no_other_algorithm_is_believed(algorithm: object) -> None:
     header = {"alg": algorithm, "typ": "JWT"}
     token = _signed(_claims(), header)
@@ -135,9 +136,7 @@ def test_a_stronger_hash_with_the_right_secret_is_refused_too() -> None:
 
 def test_a_public_key_is_not_taken_for_a_secret() -> None:
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = private.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    pem = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     tokens = JwtTokens(SecretStr(SECRET))
 
     assert _is_refused(jwt.encode(_claims(), private, algorithm="RS256"), tokens=tokens)
@@ -244,3 +243,13 @@ def test_one_changed_character_never_changes_what_is_read(place: int, character:
         return
 
     assert (claims.session_id, claims.user_id) == (SESSION.id, SESSION.user_id)
+
+
+def test_no_refusal_says_why() -> None:
+    said = set()
+    for token in ("", _signed(_claims(), secret="x" * 32), _signed({}), _signed(_claims() | {"exp": 0})):
+        with pytest.raises(InvalidSession) as refused:
+            TOKENS.read(token, now=NOW)
+        said.add((refused.value.code, refused.value.reason, refused.value.detail))
+
+    assert said == {("unauthenticated", "invalid-session", "Sign in to go on.")}

@@ -56,3 +56,4 @@ async def cleaning_up(
         yield
     finally:
         task.cancel()
+        await asyncio.wait((task,))  # it may be in the middle of the database, which is closed next

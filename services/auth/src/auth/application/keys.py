@@ -110,8 +110,8 @@ class Keys:
         if caller.kind is not PrincipalKind.LOCAL_OPERATOR:
             raise Forbidden("Only the local operator may make keys for others.")
         owner = await self._owners.with_email(normalised_email(owner_email))
-        if owner is None:
-            raise UserNotFound(f"There is no user {owner_email}.")
+        if owner is None or owner.is_disabled:
+            raise UserNotFound(f"There is no user {owner_email} who can sign in.")
         require_within(role, owner.role)
         details = {"ownerId": owner.id, "localUser": caller.credential_id}
         return await self._make(context, details, owner_id=owner.id, name=name, role=role, expires_at=None)

@@ -1,6 +1,6 @@
 """What Alembic runs."""
 
-from shared.migrations import run_in_alembic
+from shared.alembic_run import run_in_alembic
 
 from auth.infrastructure.tables import metadata
 

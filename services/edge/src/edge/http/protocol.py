@@ -62,18 +62,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self.transport.is_closing() or not self._in_head:
-            return
+        if self.transport.is_closing() or not self._head_bytes:
+            return  # no head is open
         if self._head_bytes > MAX_HEADER_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HeadTooLarge(_TOO_LARGE))
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(HEADERS_WITHIN_S, self._too_slow)
-
-    def on_message_begin(self) -> None:
-        """A new head begins."""
-        super().on_message_begin()
-        self._in_head = True
-        self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
         """The head is whole; only now it becomes a request."""
@@ -84,6 +78,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HeadTooLarge(_TOO_LARGE))
             raise httptools.HttpParserError("headers too large")
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next bytes belong to another head."""
+        super().on_message_complete()
+        self._in_head = True
+        self._head_bytes = 0
 
     def send_400_response(self, msg: str) -> None:
         """The parser could not make a request of the bytes."""

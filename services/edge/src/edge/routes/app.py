@@ -1,6 +1,7 @@
 """The FastAPI application behind the pipeline: rare routes and documents. It has no middleware of its own."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from itertools import zip_longest
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,10 +12,9 @@ from shared.bus import Bus
 from shared.bus.messages import invalid_fields
 from shared.errors import ErrorCode, PlatformError
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 from edge.health import HealthCheck
-from edge.http.pipeline import HotRoutes, NoSuchRoute
+from edge.http.pipeline import NoSuchRoute
 from edge.http.problems import problem
 from edge.http.request import Request
 from edge.http.response import Response
@@ -52,7 +52,7 @@ def fastapi_app(bus: Bus, health: HealthCheck) -> FastAPI:
     return app
 
 
-def behind_pipeline(app: FastAPI, hot: HotRoutes) -> Rest:
+def behind_pipeline(app: FastAPI) -> Rest:
     """The application as a handler of the pipeline: its answers are small, so they are taken whole."""
 
     async def handle(request: Request) -> Response:
@@ -61,7 +61,7 @@ def behind_pipeline(app: FastAPI, hot: HotRoutes) -> Rest:
         try:
             await app({**request.scope, REQUEST: request}, _receiving(body), answer.take)
         except MethodNotAllowed as error:
-            allowed = ", ".join(sorted(_methods(app, hot, request.path)))
+            allowed = ", ".join(sorted(_methods(app, request.path)))
             return problem(error, request_id=request.request_id).with_headers((b"allow", allowed.encode()))
         return answer.response()
 
@@ -89,9 +89,16 @@ class _Answer:
         return Response(self._start["status"], bytes(self._body), content_type, tuple(headers))
 
 
-def _methods(app: FastAPI, hot: HotRoutes, path: str) -> set[str]:
-    rare = (route for route in app.routes if isinstance(route, Route) and route.path_regex.match(path))
-    return {method for method, of in hot if of == path}.union(*(route.methods or () for route in rare))
+def _methods(app: FastAPI, path: str) -> set[str]:
+    """What the documented routes take under this path; the document knows the hot ones too."""
+    paths: dict[str, dict[str, Any]] = app.openapi()["paths"]
+    found = (operations for template, operations in paths.items() if _matches(template, path))
+    return {method.upper() for operations in found for method in operations}
+
+
+def _matches(template: str, path: str) -> bool:
+    pairs = list(zip_longest(template.split("/"), path.split("/")))
+    return all(wanted == part or bool(part) and (wanted or "").startswith("{") for wanted, part in pairs)
 
 
 async def _invalid(_request: FastRequest, error: Exception) -> FastResponse:

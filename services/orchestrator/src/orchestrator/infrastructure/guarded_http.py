@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Literal
 
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
 from pyreqwest.request import RequestBuilder
 
 from orchestrator.application.upstreams import UpstreamFailure, UpstreamTimeout
@@ -79,11 +79,11 @@ class GuardedHttp:
                 request = request.header("authorization", f"Bearer {bearer}", is_sensitive=True)
             try:
                 answer = await _read(request.timeout(timedelta(seconds=max(until - time.monotonic(), 0.001))))
-            except (ConnectError, ConnectTimeoutError):
-                continue  # nothing was sent; the host may have another address
-            except RequestTimeoutError as error:
-                raise UpstreamTimeout("no answer in time") from error
             except PyreqwestError as error:
+                if _never_connected(error):
+                    continue  # nothing was sent; the host may have another address
+                if isinstance(error, RequestTimeoutError):
+                    raise UpstreamTimeout("no answer in time") from error
                 raise UpstreamFailure("the connection broke before the answer was complete") from error
             if len(addresses) > 1:
                 self._last_good[endpoint.host] = address
@@ -163,3 +163,9 @@ async def _read(request: RequestBuilder) -> HttpAnswer:
         if len(body) > MAX_ANSWER_BYTES:
             raise UpstreamFailure(f"its answer is larger than {MAX_ANSWER_BYTES // 1024 // 1024} MiB")
         return HttpAnswer(response.status, body.to_bytes())
+
+
+def _never_connected(error: PyreqwestError) -> bool:
+    """Whether there was no connection. Its ConnectError says no more than that there is none now."""
+    causes = (error.details["causes"] or []) if isinstance(error, DetailedPyreqwestError) else []
+    return any(cause["message"] == "client error (Connect)" for cause in causes)

@@ -1,5 +1,5 @@
 """The Alembic environment of the orchestrator's database."""
 
-from shared.migrations import run_in_alembic
+from shared.alembic_run import run_in_alembic
 
 run_in_alembic()

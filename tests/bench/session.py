@@ -1,0 +1,87 @@
+"""Measuring one row after the other, and saying on stderr where it is."""
+
+import sys
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.load import Load, Measured, measure
+from tests.bench.profile import profile
+from tests.bench.report import MeasuredRow, Report
+from tests.bench.rows import NAMES, Row, Target
+
+_PAUSE_S = 0.2  # lets one row's connections and late work go before the next begins
+_PROFILED_AT = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the caller wants of a run."""
+
+    only: Collection[str] = NAMES
+    """Names of rows."""
+    warm_up_s: float
+    measured_s: float
+    rounds: int = 1
+    """How often to go through all the rows of one target."""
+    start_again: bool
+    """Stop and start once more, for the time of a start on a data folder in use."""
+    profiles: Path | None = None
+    """Where to write profiles, if at all."""
+
+
+class Session:
+    """Measures rows and puts them into the report."""
+
+    def __init__(self, options: Options, report: Report, upstream: Target) -> None:
+        self.options = options
+        self.report = report
+        self.upstream = upstream
+
+    def measure(self, rows: Sequence[Row]) -> None:
+        """Measure the wanted ones among the rows.
+
+        The dispatches come last, those of all targets at one concurrency in a row: what else the machine does changes
+        within a minute, and they are to be compared.
+        """
+        wanted = [
+            (row, connections) for row in rows if row.name in self.options.only for connections in row.concurrencies
+        ]
+        wanted.sort(key=lambda each: each[1] if each[0].is_dispatch else 0)
+        rounds = [[self._measure_one(*each) for each in wanted] for _ in range(self.options.rounds)]
+        self.report.rows += [
+            MeasuredRow(row.name, row.title, of_row)
+            for (row, _), of_row in zip(wanted, zip(*rounds, strict=True), strict=True)
+        ]
+
+    def profile(self, row: Row) -> None:
+        """Profile the Python processes of the row's target under its load, when that is wanted."""
+        directory = self.options.profiles
+        if directory is None or row.name not in self.options.only:
+            return
+        progress(f"profiling {row.title} at {_PROFILED_AT}")
+        pids = {role: pids[0] for role, pids in row.target.pids().items() if pids and role != "nats"}
+        print(profile(self._load(row, _PROFILED_AT), pids, directory, prefix=row.name), end="\n\n")
+
+    def _measure_one(self, row: Row, connections: int) -> Measured:
+        time.sleep(_PAUSE_S)
+        measured = measure(self._load(row, connections))
+        progress(f"{row.title} at {connections}: {measured.requests_per_second:,.0f}/s, {measured.error_count} errors")
+        return measured
+
+    def _load(self, row: Row, connections: int) -> Load:
+        return Load(
+            port=row.target.port,
+            request=row.request,
+            expected=row.expected,
+            connections=connections,
+            warm_up_s=self.options.warm_up_s,
+            measured_s=self.options.measured_s,
+            watched={**row.target.pids(), **self.upstream.pids()},
+        )
+
+
+def progress(text: str) -> None:
+    """Tell a person where the run is, on stderr."""
+    print(text, file=sys.stderr, flush=True)

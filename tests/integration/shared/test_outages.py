@@ -1,0 +1,200 @@
+"""What callers see when replicas or the nats-server are killed, paused or late."""
+
+import asyncio
+import logging
+import signal
+import time
+
+import pytest
+
+from shared.bus import Bus, CallContext
+from shared.bus.requester import OutcomeUnknown, ReplicaSilent
+from shared.errors import PlatformError, Unavailable
+from tests.integration.bus import Nats, bus_as
+from tests.integration.shared.calls import CHANGE, READ, Text, echo, within
+from tests.integration.shared.processes import replica, said, serving_replicas
+
+
+async def test_a_killed_replica_is_noticed_long_before_the_deadline(nats: Nats) -> None:
+    async with bus_as(nats, "edge") as edge, serving_replicas(nats, 1) as [process]:
+        call = asyncio.create_task(edge.call(CHANGE, Text(text="60"), within(60)))
+        await said(process, "working")
+        process.kill()
+        begin = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            await call
+
+    assert time.monotonic() - begin < 4
+
+
+async def test_a_slow_call_on_a_living_replica_is_answered(nats: Nats) -> None:
+    async with bus_as(nats, "edge") as edge, serving_replicas(nats, 1):
+        change = edge.call(CHANGE, Text(text="5"), within(10))
+        read = edge.call(READ, Text(text="4"), within(10))
+
+        answers = await asyncio.gather(change, read)
+
+    assert answers == [Text(text="auth-1"), Text(text="auth-1")]
+
+
+async def test_reads_survive_a_paused_replica(nats: Nats) -> None:
+    async with bus_as(nats, "edge") as edge, serving_replicas(nats, 3) as [paused, *_]:
+        paused.send_signal(signal.SIGSTOP)
+
+        answers = await asyncio.gather(*(edge.call(READ, Text(text="0"), within(8)) for _ in range(10)))
+
+    assert {answer.text for answer in answers} == {"auth-2", "auth-3"}
+
+
+async def test_a_change_that_a_paused_replica_got_fails_with_an_open_outcome(nats: Nats) -> None:
+    async with bus_as(nats, "edge") as edge, serving_replicas(nats, 1) as [paused]:
+        paused.send_signal(signal.SIGSTOP)
+        begin = time.monotonic()
+        with pytest.raises(ReplicaSilent):
+            await edge.call(CHANGE, Text(text="0"), within(15))
+
+    assert 2.5 < time.monotonic() - begin < 4
+
+
+async def test_what_a_replica_slept_through_is_not_begun_when_it_wakes(nats: Nats) -> None:
+    async with bus_as(nats, "edge") as edge, serving_replicas(nats, 1) as [paused]:
+        paused.send_signal(signal.SIGSTOP)
+        call = asyncio.create_task(edge.call(CHANGE, Text(text="0"), within(15)))
+        await asyncio.sleep(1.3)
+        paused.send_signal(signal.SIGCONT)
+        with pytest.raises(Unavailable if False else PlatformError) as caught:
+            await call
+
+    assert caught.value.reason == "overloaded"
+
+
+async def test_sigterm_answers_calls_in_flight_and_ends_with_status_0(nats: Nats) -> None:
+    async with bus_as(nats, "edge") as edge, serving_replicas(nats, 1) as [process]:
+        call = asyncio.create_task(edge.call(CHANGE, Text(text="0.7"), within(5)))
+        await said(process, "working")
+        process.terminate()
+        answer = await call
+        status = await process.wait()
+
+    assert (answer.text, status) == ("auth-1", 0)
+
+
+async def test_a_killed_server_fails_calls_in_flight_at_once_and_all_works_again_within_a_second(
+    own_nats: Nats,
+) -> None:
+    events: list[bytes] = []
+    reconnected: list[float] = []
+
+    async def sleep(request: Text, _context: CallContext) -> Text:
+        await asyncio.sleep(float(request.text))
+        return request
+
+    async def hear(body: bytes) -> None:
+        events.append(body)
+
+    async with bus_as(own_nats, "edge") as edge, bus_as(own_nats, "auth") as auth:
+        await auth.serve(READ.answered_by(echo), CHANGE.answered_by(sleep))
+        await edge.subscribe("peanut.version.auth.identity", hear)
+        edge.on_reconnect(lambda: reconnected.append(time.monotonic()))
+        call = asyncio.create_task(edge.call(CHANGE, Text(text="30"), within(30)))
+        await asyncio.sleep(0.1)
+
+        own_nats.kill()
+        begin = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            await call
+        failed_after = time.monotonic() - begin
+        assert not edge.is_connected
+        await auth.publish("peanut.version.auth.identity", b"lost")
+
+        own_nats.start()
+        begin = time.monotonic()
+        answer = await _answer(edge, begin + 1)
+        await _until_connected(auth)
+        await auth.publish("peanut.version.auth.identity", b"heard")
+        await asyncio.sleep(0.2)
+        for task in tuple(auth._responder._calls):
+            task.cancel()  # the one whose caller was told long ago
+
+    assert (answer.text, failed_after < 0.5, len(reconnected)) == ("again", True, 1)
+    assert events == [b"heard"]
+
+
+async def test_an_answer_that_comes_after_the_reconnect_disturbs_nobody(
+    own_nats: Nats, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate, done = asyncio.Event(), asyncio.Event()
+
+    async def wait(request: Text, _context: CallContext) -> Text:
+        await gate.wait()
+        done.set()
+        return request
+
+    async with bus_as(own_nats, "edge") as edge, bus_as(own_nats, "auth") as auth:
+        await auth.serve(READ.answered_by(echo), CHANGE.answered_by(wait))
+        call = asyncio.create_task(edge.call(CHANGE, Text(), within(30)))
+        await asyncio.sleep(0.1)
+        own_nats.kill()
+        with pytest.raises(OutcomeUnknown):
+            await call
+        own_nats.start()
+        await _answer(edge, time.monotonic() + 2)
+        await _until_connected(auth)
+        caplog.clear()
+
+        await asyncio.sleep(1.3)  # long enough for a sign of work, were it still sent
+        gate.set()
+        await done.wait()
+        answer = await _answer(edge, time.monotonic() + 1)
+
+    assert answer.text == "again"
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_without_a_server_calls_fail_within_a_second(own_nats: Nats) -> None:
+    async with bus_as(own_nats, "edge") as edge:
+        own_nats.kill()
+        while edge.is_connected:
+            await asyncio.sleep(0.01)
+        begin = time.monotonic()
+        with pytest.raises(Unavailable):
+            await edge.call(CHANGE, Text(), within(15))
+        took = time.monotonic() - begin
+
+    assert 0.9 < took < 1.4
+
+
+async def test_a_service_ends_in_time_while_the_server_is_down(own_nats: Nats) -> None:
+    async with bus_as(own_nats, "auth") as auth:
+        await auth.serve(READ.answered_by(echo))
+        own_nats.kill()
+        await asyncio.sleep(0.1)
+        begin = time.monotonic()
+
+    assert time.monotonic() - begin < 2
+
+
+async def test_a_standstill_of_the_caller_is_no_silence_of_the_replica(nats: Nats) -> None:
+    async with bus_as(nats, "edge") as edge, replica(nats) as process:
+        await said(process, "ready")
+        call = asyncio.create_task(edge.call(CHANGE, Text(text="3.2"), within(15)))
+        await asyncio.sleep(0.1)
+        time.sleep(3.5)  # noqa: ASYNC251  # as if this process had been paused
+        answer = await call
+
+    assert answer.text == "auth-1"
+
+
+async def _answer(bus: Bus, until: float) -> Text:
+    while True:
+        try:
+            return await bus.call(READ, Text(text="again"), within(1))
+        except Unavailable:
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.02)
+
+
+async def _until_connected(bus: Bus) -> None:
+    while not bus.is_connected:
+        await asyncio.sleep(0.01)

@@ -1,0 +1,150 @@
+"""Every user of the bus against every subject of the platform, at a real server."""
+
+import asyncio
+
+import pytest
+from nats.aio.msg import Msg
+
+from deploy.nats.permissions import USERS, BusUser
+from shared.bus import Contract
+from shared.bus.responder import settle
+from shared.contracts import audit, auth, orchestrator
+from shared.contracts.health import health_contract
+from shared.versions import version_contract, version_subject
+from tests.integration.bus import Nats
+from tests.integration.shared.clients import client_as, may_publish, may_subscribe
+
+SERVICES = ("edge", "auth", "orchestrator", "audit")
+NAMES = (*SERVICES, "operator")
+VERSIONS = (auth.IDENTITIES, orchestrator.AGENTS)
+CONTRACTS = (
+    *(value for module in (audit, auth, orchestrator) for value in vars(module).values() if isinstance(value, Contract)),
+    *(audit.append_contract(service) for service in NAMES),
+    *(health_contract(service) for service in SERVICES),
+    *(version_contract(name) for name in VERSIONS),
+)
+OTHERS = (
+    *(version_subject(name) for name in VERSIONS),
+    *(f"_INBOX_{name}.x.1" for name in NAMES),
+    "_INBOX.x",
+    "_INBOX_edge",
+    "$SRV.PING",
+    "$SRV.STATS.auth",
+    "$SRV.INFO.auth.auth-1",
+    "$JS.API.INFO",
+    "$JS.API.STREAM.CREATE.x",
+    "$JS.API.STREAM.DELETE.x",
+    "$KV.limits.x",
+    "$SYS.REQ.SERVER.PING",
+    "$SYS.ACCOUNT.$G.CONNECT",
+    "peanut.agent.x",
+    "peanut.agent.x.dispatch",
+    "peanut.event.auth.changed",
+    "peanut.stream.edge-1.x",
+    "peanut.version.made.up",
+    "peanut.auth.made.up",
+    "peanut.audit.entry.append",
+    "peanut",
+    "anything",
+)
+SUBJECTS = tuple(sorted({contract.subject for contract in CONTRACTS} | set(OTHERS)))
+WILDCARDS = (
+    ">",
+    "*",
+    "peanut.>",
+    "peanut.*.>",
+    "peanut.version.>",
+    "peanut.auth.>",
+    "peanut.audit.entry.append.*",
+    "_INBOX_edge.>",
+    "_INBOX_auth.>",
+    "_INBOX_operator.>",
+    "_INBOX.>",
+    "$SRV.>",
+    "$JS.>",
+    "$SYS.>",
+)
+
+everybody = pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
+
+
+@everybody
+async def test_a_user_publishes_what_the_table_says_and_nothing_else(nats: Nats, user: BusUser) -> None:
+    async with client_as(nats, user.name) as (client, refusals):
+        allowed = {subject for subject in SUBJECTS if await may_publish(client, refusals, subject)}
+
+    discovery = {subject for subject in SUBJECTS if subject.startswith("$SRV.") and user.discovers}
+    assert allowed == {subject for subject in user.may_publish if ">" not in subject} | discovery
+
+
+@everybody
+async def test_a_user_subscribes_to_its_inbox_and_to_versions_and_to_nothing_else(nats: Nats, user: BusUser) -> None:
+    async with client_as(nats, user.name) as (client, refusals):
+        asked = (*SUBJECTS, *WILDCARDS)
+        allowed = {subject for subject in asked if await may_subscribe(client, refusals, subject)}
+
+    own = {f"_INBOX_{user.name}.x.1", f"_INBOX_{user.name}.>"} & set(asked)
+    discovery = {subject for subject in asked if subject.startswith("$SRV.") and user.serves}
+    assert allowed == own | discovery | {version_subject(name) for name in _versions_heard_by(user)}
+
+
+@everybody
+async def test_a_service_hears_its_own_calls_in_its_queue_group_only(nats: Nats, user: BusUser) -> None:
+    async with client_as(nats, user.name) as (client, refusals):
+        for service in NAMES:
+            for queue in ("", *NAMES, "another", "*", ">"):
+                for subject in (f"peanut.{service}.>", f"peanut.{service}.session.open"):
+                    allowed = await may_subscribe(client, refusals, subject, queue=queue)
+
+                    own = service == user.name and queue == user.name and user.serves
+                    assert allowed == own, (subject, queue)
+
+
+async def test_who_cannot_subscribe_does_not_see_what_others_are_asked(nats: Nats) -> None:
+    seen: list[str] = []
+
+    async def see(message: Msg) -> None:
+        seen.append(message.subject)
+
+    async with client_as(nats, "edge") as (edge, _), client_as(nats, "orchestrator") as (other, _refusals):
+        for subject in (">", "peanut.auth.>", "peanut.auth.session.open", "_INBOX_edge.>", "_INBOX_edge.x.1"):
+            await other.subscribe(subject, cb=see)
+            await other.subscribe(subject, queue="auth", cb=see)
+        await settle(other)
+
+        await edge.publish("peanut.auth.session.open", b"password", reply="_INBOX_edge.x.1")
+        await settle(edge)
+        await asyncio.sleep(0.05)
+
+    assert seen == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_may_answer_whom_it_was_asked_by_and_nobody_else(nats: Nats, service: str) -> None:
+    answers: list[bytes] = []
+
+    async def hear(message: Msg) -> None:
+        answers.append(message.data)
+
+    async with client_as(nats, "edge") as (edge, _), client_as(nats, service) as (server, refusals):
+
+        async def answer(message: Msg) -> None:
+            await server.publish(message.reply, b"1")
+            await server.publish(message.reply, b"2")
+
+        await server.subscribe(f"peanut.{service}.>", queue=service, cb=answer)
+        await edge.subscribe("_INBOX_edge.here.*", cb=hear)
+        await settle(edge)
+        await settle(server)
+
+        await edge.publish(f"peanut.{service}.health.check", b"", reply="_INBOX_edge.here.1")
+        while len(answers) < 2:
+            await asyncio.sleep(0.01)
+
+        assert await refusals.since_last_time() == []
+        assert await may_publish(server, refusals, "_INBOX_edge.here.2") is False
+    assert answers == [b"1", b"2"]
+
+
+def _versions_heard_by(user: BusUser) -> tuple[str, ...]:
+    return (*user.asks_versions_of, *user.hears_versions_of)

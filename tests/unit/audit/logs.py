@@ -1,0 +1,60 @@
+"""Logs for tests: a migrated file, drafts to fill it with, and a forger's way into it."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from audit.domain.chain import EMPTY, Head
+from audit.domain.entry import Draft
+from audit.infrastructure.sqlite_writer import SqliteLogWriter
+from shared.ids import new_id
+from shared.migrations import migrate
+
+
+def new_log(file: Path) -> Path:
+    migrate(f"sqlite:///{file}", "audit")
+    return file
+
+
+def draft(**fields: Any) -> Draft:
+    id = fields.pop("id", None) or new_id()
+    values: dict[str, Any] = {
+        "source": "orchestrator",
+        "id": id,
+        "request_id": id,
+        "phase": "outcome",
+        "action": "agent.request",
+        "outcome": "success",
+        "user_id": "user-1",
+        "personal": {"userEmail": "ann@example.org", "ipAddress": "192.0.2.7", "userAgent": "curl/8"},
+        "resource_type": "agent",
+        "resource_id": "agent-1",
+        "details": {"status": 200},
+        "timestamp": "2026-11-22T10:37:25.123Z",
+    }
+    return Draft(**{**values, **fields})
+
+
+async def fill(file: Path, drafts: Sequence[Draft] | int) -> list[Head]:
+    """Records the drafts, or so many of them, as another process would."""
+    writer = SqliteLogWriter(file)
+    wanted = [draft() for _ in range(drafts)] if isinstance(drafts, int) else drafts
+    commit = await writer.commit(wanted, EMPTY)
+    writer.close()
+    return commit.places
+
+
+def forge(file: Path, sql: str, *values: object) -> None:
+    connection = sqlite3.connect(file)
+    with connection:
+        assert connection.execute(sql, values).rowcount != 0
+    connection.close()
+
+
+def stored(file: Path, sql: str, *values: object) -> list[Any]:
+    connection = sqlite3.connect(file)
+    try:
+        return connection.execute(sql, values).fetchall()
+    finally:
+        connection.close()

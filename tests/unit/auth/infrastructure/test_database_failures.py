@@ -1,0 +1,20 @@
+"""A database that cannot be used is a passing trouble, told without a word of SQL."""
+
+import pytest
+from shared.database import DatabaseUnavailable
+from sqlalchemy import text
+
+from tests.unit.auth.world import World, of
+
+
+async def test_what_the_database_cannot_do_is_unavailable(world: World) -> None:
+    await world.add_user()
+    opened = await world.log_in()
+    async with world.database.writing() as connection:
+        await connection.execute(text("ALTER TABLE sessions RENAME TO elsewhere"))
+
+    for attempt in (world.identities.of_session(opened.token), world.sessions.log_out(of(opened))):
+        with pytest.raises(DatabaseUnavailable) as failed:
+            await attempt
+        assert (failed.value.code, failed.value.reason) == ("unavailable", "database-unavailable")
+        assert "sessions" not in failed.value.detail

@@ -1,0 +1,106 @@
+"""Messages in, messages out."""
+
+import json
+
+import pytest
+from auth.interface.bus import endpoints, health
+from pydantic import SecretStr
+from shared.bus import NOTHING, CallContext, read, write
+from shared.contracts import auth as contracts
+from shared.errors import InvalidFields
+
+from tests.unit.auth.world import PASSWORD, World, context, of
+
+
+async def _call(world: World, subject: str, body: bytes, caller: CallContext) -> bytes:
+    made = endpoints(world.sessions, world.passwords, world.keys, world.identities)
+    return await {endpoint.subject: endpoint for endpoint in made}[subject].answer(body, caller)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"sessionToken": "a", "apiKey": "b"}', b'{"sessionToken": null}'])
+async def test_exactly_one_credential_has_to_be_given(world: World, body: bytes) -> None:
+    with pytest.raises(InvalidFields):
+        await _call(world, contracts.RESOLVE.subject, body, context())
+
+
+async def test_the_user_of_a_key_has_the_keys_role(world: World) -> None:
+    await world.add_user()
+    made = read(
+        contracts.CreatedKey,
+        await _call(
+            world, contracts.CREATE_KEY.subject, b'{"name": "ci", "role": "operator"}', await world.signed_in()
+        ),
+    )
+
+    body = await _call(world, contracts.RESOLVE.subject, write(contracts.Credential(api_key=made.key)), context())
+
+    identity = read(contracts.Identity, body)
+    assert identity.user.role == identity.principal.role == "operator"
+    assert identity.user.email == "ada@example.org"
+    assert identity.version == await world.versions.read()
+
+
+async def test_an_expiry_without_a_time_zone_is_refused(world: World) -> None:
+    await world.add_user()
+    body = b'{"name": "ci", "expiresAt": "2030-01-01T00:00:00"}'
+
+    with pytest.raises(InvalidFields):
+        await _call(world, contracts.CREATE_KEY.subject, body, await world.signed_in())
+
+
+async def test_a_log_in_answers_what_the_contract_says(world: World) -> None:
+    ada = await world.add_user()
+    body = json.dumps({"email": "ada@example.org", "password": PASSWORD}).encode()
+
+    session = json.loads(await _call(world, contracts.LOG_IN.subject, body, context()))
+
+    assert session["user"] == {
+        "id": ada.id,
+        "email": "ada@example.org",
+        "name": "Ada",
+        "role": "admin",
+        "totpEnabled": False,
+        "backupCodesLeft": 0,
+        "mustChangePassword": False,
+        "createdAt": "2026-11-21T10:00:00.000Z",
+        "lastLoginAt": "2026-11-22T10:00:00.000Z",
+    }
+    assert session["expiresAt"] == "2026-11-22T18:00:00.000Z"
+
+
+async def test_unknown_fields_and_two_equal_keys_are_refused(world: World) -> None:
+    for body in (
+        b'{"email": "ada@example.org", "password": "x", "role": "admin"}',
+        b'{"email": "ada@example.org", "password": "x", "password": "y"}',
+        b'{"email": "ada@example.org", "password": 5}',
+    ):
+        with pytest.raises(Exception) as refused:  # noqa: PT011  # Malformed or InvalidFields
+            await _call(world, contracts.LOG_IN.subject, body, context())
+        assert type(refused.value).__name__ in {"InvalidFields", "Malformed"}
+
+
+async def test_no_secret_shows_in_the_repr_of_a_message(world: World) -> None:
+    await world.add_user()
+    opened = await world.log_in()
+    key = await world.keys.create("ci", opened.user.role, None, of(opened))
+    messages = [
+        contracts.LogIn(email="ada@example.org", password=SecretStr(PASSWORD)),
+        contracts.ChangePassword(current_password=SecretStr(PASSWORD), new_password=SecretStr(PASSWORD)),
+        contracts.Credential(session_token=SecretStr(opened.token), api_key=SecretStr(key.text)),
+    ]
+
+    shown = repr(messages) + str(messages)
+
+    assert PASSWORD not in shown
+    assert opened.token not in shown
+    assert key.text not in shown
+
+
+async def test_health_really_reads_the_database(world: World) -> None:
+    async def broken() -> int:
+        raise OSError("disk")
+
+    assert (await health(world.versions.read)(NOTHING, context())).healthy
+    sick = await health(broken)(NOTHING, context())
+    assert not sick.healthy
+    assert "disk" not in sick.message

@@ -1,0 +1,52 @@
+"""What the table of bus permissions promises, said a second time."""
+
+import re
+
+import pytest
+
+from deploy.nats.permissions import SERVICES, USERS, BusUser, configuration
+from shared.contracts.audit import append_contract
+from shared.contracts.health import health_contract
+from shared.versions import version_contract, version_subject
+
+everybody = pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
+
+
+def test_only_the_edge_and_the_local_operator_pass_on_a_principal() -> None:
+    assert {user.name for user in USERS if user.passes_principal} == {"edge", "operator"}
+
+
+@everybody
+def test_who_may_not_pass_on_a_principal_reaches_nothing_that_acts_on_one(user: BusUser) -> None:
+    harmless = {append_contract(user.name).subject}
+    harmless |= {health_contract(service).subject for service in SERVICES}
+    harmless |= {version_contract(name).subject for name in user.asks_versions_of}
+    harmless |= {version_subject(name) for name in user.owns_versions}
+
+    assert user.passes_principal or set(user.may_publish) <= harmless
+
+
+@everybody
+def test_nobody_appends_to_the_log_in_the_name_of_another(user: BusUser) -> None:
+    appends = {subject for subject in user.may_publish if subject.startswith("peanut.audit.entry.append")}
+
+    assert appends <= {f"peanut.audit.entry.append.{user.name}"}
+
+
+@everybody
+def test_a_version_is_published_by_its_owner_alone(user: BusUser) -> None:
+    published = {subject for subject in user.may_publish if subject.startswith("peanut.version.")}
+
+    assert all(subject.startswith(f"peanut.version.{user.name}.") for subject in published)
+
+
+@everybody
+def test_nobody_publishes_to_a_wildcard_but_discovery(user: BusUser) -> None:
+    assert {subject for subject in user.may_publish if re.search(r"[*>]", subject)} <= {"$SRV.>"}
+
+
+def test_the_configuration_names_each_user_and_ends_dead_connections_soon() -> None:
+    text = configuration({user.name: f"U{user.name.upper()}" for user in USERS}, host="127.0.0.1", port=4223)
+
+    assert all(f"nkey: U{user.name.upper()}" in text for user in USERS)
+    assert ('ping_interval: "5s"' in text, "ping_max: 2" in text, "max_payload: 8MB" in text) == (True, True, True)
