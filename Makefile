@@ -39,12 +39,12 @@ run: environment ## one service in the foreground: SERVICE=edge
 key: environment ## an API key for trying things
 	@$(LOCAL) key
 
-test: environment ## unit and integration tests
-	@$(VENV)/pytest tests/unit tests/integration
+test: environment ## unit, integration, end-to-end and chaos tests
+	@$(VENV)/pytest
 
 coverage: environment ## the same with coverage of lines and branches, at least 85 %
 	@$(VENV)/coverage erase
-	@$(VENV)/coverage run -m pytest tests/unit tests/integration
+	@$(VENV)/coverage run -m pytest
 	@$(VENV)/coverage combine --quiet
 	@$(VENV)/coverage report --skip-covered --fail-under=85
 

@@ -64,7 +64,8 @@ def _translated() -> Iterator[None]:
 @asynccontextmanager
 async def open_database(url: str, *, connections: int = 4) -> AsyncIterator[Database]:
     """Opens the database at `url` (SQLAlchemy, async driver) and closes it at the end."""
-    engine = create_async_engine(url, pool_size=connections, max_overflow=0)
+    # What a statement holds (hashes, addresses) is not for the log, where its failure goes.
+    engine = create_async_engine(url, pool_size=connections, max_overflow=0, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         use_sqlite_well(engine.sync_engine)
     try:

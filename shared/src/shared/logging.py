@@ -45,4 +45,5 @@ def configure_logging(service: str, instance: str, level: str) -> None:
     handler.setFormatter(JsonLines(service, instance))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("nats").setLevel(logging.CRITICAL)  # says again what the bus's own callbacks say
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)  # below, it tells every statement with all it holds
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its start and stop are our own events

@@ -39,6 +39,7 @@ class Installation:
             "DATA_DIR": str(self.data),
             "NATS_URL": self.nats.url,
             "JWT_SECRET": SECRET,
+            "LOG_LEVEL": "debug",
             "DEFAULT_ADMIN_PASSWORD": PASSWORD,
         }
         return {**os.environ, **ours}

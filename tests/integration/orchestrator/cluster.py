@@ -57,7 +57,7 @@ async def replica(
         nats_url=nats.url,
         nats_nkey_file=nats.nkey("orchestrator"),
         instance=f"orchestrator-{number}",
-        agent_encryption_key=KEY,  # type: ignore[arg-type]  # pydantic makes it a secret
+        agent_encryption_key=KEY,
         agent_allowed_hosts=allowed,
         database_url=None if database is None else f"sqlite+aiosqlite:///{database}",
     )

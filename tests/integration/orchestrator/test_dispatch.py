@@ -312,9 +312,13 @@ async def test_a_named_agent_is_found_unknown_unfit_or_offline(edge: Bus, server
     agent = await register(edge, server)
 
     problems = []
-    for wish in ({"agent_id": "nobody"}, {"agent_id": agent.id, "model": "x"}, {"agent_id": agent.id}):
+    for call in (
+        dispatch(edge, agent_id="nobody"),
+        dispatch(edge, agent_id=agent.id, model="x"),
+        dispatch(edge, agent_id=agent.id),
+    ):
         with pytest.raises(PlatformError) as failure:
-            await dispatch(edge, **wish)
+            await call
         problems.append((failure.value.code, failure.value.reason))
 
     assert problems == [

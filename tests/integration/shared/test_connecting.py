@@ -39,7 +39,7 @@ async def test_a_server_that_never_comes_is_given_up_with_its_address(tmp_path: 
     assert time.monotonic() - begin < 2
 
 
-@pytest.mark.parametrize("content", [None, "", "no seed", "SUAAAA", "SU" + "A" * 56, "\xff\xfe"])
+@pytest.mark.parametrize("content", [None, "", "no seed", "SUAAAA", "\xff\xfe"])
 async def test_a_missing_or_broken_identity_is_told_at_once(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "x.nk"
     if content is not None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from typing import Any, Literal
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, Literal, TypeVar
 
 from shared.bus import NOTHING, Bus, Message, Moment, call_context
 from shared.clock import utc_now
@@ -14,6 +15,8 @@ from shared import VERSION
 SERVICES = ("auth", "orchestrator", "audit")
 ASK_WITHIN_S = 2.0
 GATHER_WITHIN_S = 0.1
+
+T = TypeVar("T")
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 
@@ -54,23 +57,41 @@ class _Answer:
         self.message = message
 
 
+class _Joined(Generic[T]):
+    """Something that takes time: those who come while it is under way share its result."""
+
+    def __init__(self, run: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._run = run
+        self._running: asyncio.Task[T] | None = None
+
+    async def result(self) -> T:
+        """The result of the run under way, or of a new one."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        return await asyncio.shield(self._running)
+
+
 class HealthCheck:
     """Asks the services; callers that come while an answer is under way share it."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._started = time.monotonic()
-        self._running: asyncio.Task[dict[str, _Answer]] | None = None
+        self._answers = _Joined(self._ask_all)
+        self._reports = _Joined(self._report)
 
     async def status(self) -> Status:
         """Healthy when every service can do its work, unhealthy when none answers, degraded in between."""
-        return _overall(await self._answers())
+        return _overall(await self._answers.result())
 
     async def report(self) -> PlatformHealth:
         """The same with each service and each of its replicas."""
+        return await self._reports.result()
+
+    async def _report(self) -> PlatformHealth:
         names = (*SERVICES, "edge")
         answers, replicas = await asyncio.gather(
-            self._answers(), asyncio.gather(*(self._replicas(service) for service in names))
+            self._answers.result(), asyncio.gather(*(self._replicas(service) for service in names))
         )
         asked = {**answers, "edge": _Answer(True, 0.0, "")}
         services = {name: _service(asked[name], found) for name, found in zip(names, replicas, strict=True)}
@@ -81,11 +102,6 @@ class HealthCheck:
             timestamp=utc_now(),
             services=services,
         )
-
-    async def _answers(self) -> dict[str, _Answer]:
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._ask_all())
-        return await asyncio.shield(self._running)
 
     async def _ask_all(self) -> dict[str, _Answer]:
         answers = await asyncio.gather(*(self._ask(service) for service in SERVICES))

@@ -2,10 +2,9 @@ import math
 from typing import Any
 
 import pytest
+from audit.domain.canonical import MAX_SAFE_INTEGER, canonical, plain
 from hypothesis import given
 from hypothesis import strategies as st
-
-from audit.domain.canonical import MAX_SAFE_INTEGER, canonical, plain
 
 Json = st.recursive(
     st.none() | st.booleans() | st.integers(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER) | st.text(),
@@ -27,7 +26,7 @@ def rfc_8785(value: Any) -> str:
         return '"' + "".join(text) + '"'
     if isinstance(value, list):
         return "[" + ",".join(map(rfc_8785, value)) + "]"
-    names = sorted(value, key=lambda name: [unit for unit in memoryview(name.encode("utf-16-be"))])
+    names = sorted(value, key=lambda name: list(name.encode("utf-16-be")))
     return "{" + ",".join(rfc_8785(name) + ":" + rfc_8785(value[name]) for name in names) + "}"
 
 

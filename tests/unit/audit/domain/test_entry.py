@@ -6,12 +6,12 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from audit.domain.chain import EMPTY, Head, fingerprint, shown
 from audit.domain.entry import Row, follows, seal
 from audit.domain.personal import commitment
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.unit.audit.logs import draft
 
 SALTS = bytes(range(48))
@@ -22,7 +22,12 @@ PREVIOUS = Head(6, bytes(31) + b"\x07")
 
 def test_the_fingerprint_is_the_documented_hash_to_the_byte() -> None:
     by_hand = hashlib.sha256(
-        b"peanut-audit/v1\x00" + struct.pack(">Q", 7) + bytes(31) + b"\x07" + struct.pack(">I", len(ROW.body)) + ROW.body
+        b"peanut-audit/v1\x00"
+        + struct.pack(">Q", 7)
+        + bytes(31)
+        + b"\x07"
+        + struct.pack(">I", len(ROW.body))
+        + ROW.body
     ).digest()
 
     assert (ROW.index, ROW.fingerprint) == (7, by_hand)

@@ -1,12 +1,12 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from audit.domain.chain import EMPTY, Head, fingerprint
 from audit.domain.entry import Row, seal
 from audit.domain.verification import SEGMENT, Anchors, Verification
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.unit.audit.logs import draft
 
 

@@ -59,10 +59,10 @@ def test_shares_are_never_off_by_more_than_one_round_of_the_others(weights: list
         assert abs(shares[chr(ord("a") + place)] - count * weight / total) < len(weights)
 
 
-def test_who_stays_keeps_the_place_in_the_order() -> None:
+def test_who_has_just_been_picked_waits_though_others_leave() -> None:
     chosen = rotation(1, 1, 1)
     picks(chosen, 1)
 
     chosen.follow(["a", "b"], ["a", "b"], [1, 1])
 
-    assert picks(chosen, 4) == "baba"
+    assert picks(chosen, 4) == "bbab"

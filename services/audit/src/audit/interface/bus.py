@@ -1,7 +1,6 @@
 """The audit service on the bus: calls become use cases, and their results replies."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -74,7 +73,7 @@ def _draft(source: str, entry: NewEntry, number: int) -> Draft:
         resource_type=entry.resource_type,
         resource_id=entry.resource_id,
         details=details,
-        timestamp=_text(entry.timestamp),
+        timestamp=rfc3339(entry.timestamp),
         conclude_by=entry.conclude_by,
     )
 
@@ -87,14 +86,9 @@ def _filters(query: Query) -> Filters:
         resource_id=query.resource_id,
         outcome=query.outcome,
         request_id=query.request_id,
-        start=None if query.start_date is None else _text(query.start_date),
-        end=None if query.end_date is None else _text(query.end_date),
+        start=None if query.start_date is None else rfc3339(query.start_date),
+        end=None if query.end_date is None else rfc3339(query.end_date),
     )
-
-
-def _text(moment: datetime) -> str:
-    """A moment without a zone is meant in UTC."""
-    return rfc3339(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _page(query: Query, answer: Answer) -> Page:

@@ -98,7 +98,7 @@ def _methods(app: FastAPI, path: str) -> set[str]:
 
 def _matches(template: str, path: str) -> bool:
     pairs = list(zip_longest(template.split("/"), path.split("/")))
-    return all(wanted == part or bool(part) and (wanted or "").startswith("{") for wanted, part in pairs)
+    return all(wanted == part or (bool(part) and (wanted or "").startswith("{")) for wanted, part in pairs)
 
 
 async def _invalid(_request: FastRequest, error: Exception) -> FastResponse:

@@ -23,6 +23,7 @@ Resolve = Callable[[str, int], Awaitable[tuple[Address, ...]]]
 
 # Not allowed in a URL as they are. WHATWG parsers drop or repair them, which only hides where a URL leads.
 _ODD = re.compile(r"[\x00-\x20\x7f\\]")
+_AUTHORITY = re.compile(r"https?://([^/?#]+)", re.IGNORECASE)
 
 
 class HostNotFound(Exception):
@@ -41,15 +42,18 @@ def parse_endpoint(text: str) -> Endpoint:
     """The endpoint that `text` spells; raises EndpointNotAllowed when it is none, or more than an address."""
     if _ODD.search(text):
         raise EndpointNotAllowed("it contains spaces, control characters or backslashes")
+    authority = _AUTHORITY.match(text)
+    if authority is None:
+        raise EndpointNotAllowed("it must begin with http:// or https:// and name a host")
+    if "@" in authority[1]:
+        raise EndpointNotAllowed("it contains a user name or a password; give a key as apiKey")
     try:
         url = Url(text)
     except ValueError:
         raise EndpointNotAllowed("it is not a URL") from None
     host, port = url.host_str, url.port_or_known_default
-    if url.scheme not in ("http", "https") or not host or not port:
-        raise EndpointNotAllowed("it must begin with http:// or https:// and name a host")
-    if url.username or url.password is not None or "@" in text.split("/")[2]:
-        raise EndpointNotAllowed("it contains a user name or a password; give a key as apiKey")
+    if not host or not port:
+        raise EndpointNotAllowed("it names no host and port")
     if url.query_string is not None or url.fragment is not None:
         raise EndpointNotAllowed("it has a query or a fragment")
     if host.endswith(".") or ".." in host:

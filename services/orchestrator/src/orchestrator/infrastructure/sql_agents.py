@@ -1,14 +1,11 @@
 """Agents in SQL. Each write raises the registry's version in its own transaction."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any
 
 from shared.clock import from_unix_ms, to_unix_ms
 from shared.database import Database
-from shared.errors import Unavailable
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -24,7 +21,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.application.registry import Snapshot
@@ -74,26 +71,26 @@ class SqlAgents:
 
     async def number(self) -> int:
         """The registry's version."""
-        async with self._reading() as connection:
+        async with self._database.reading() as connection:
             return await _number(connection)
 
     async def all(self) -> Snapshot:
         """Every agent, as of one moment."""
-        async with self._reading() as connection:
+        async with self._database.reading() as connection:
             number = await _number(connection)
             rows = await connection.execute(_ALL)
             return Snapshot(number, tuple(_to_agent(row) for row in rows))
 
     async def get(self, id: AgentId) -> Agent | None:
         """One agent, or None."""
-        async with self._reading() as connection:
+        async with self._database.reading() as connection:
             row = (await connection.execute(select(*AGENTS.c).where(AGENTS.c.id == id))).one_or_none()
             return None if row is None else _to_agent(row)
 
     async def add(self, agent: Agent) -> int:
         """Keeps a new agent; raises AgentNameTaken."""
         try:
-            async with self._writing() as connection:
+            async with self._database.writing() as connection:
                 await connection.execute(insert(AGENTS).values(_to_row(agent)))
                 return await _raise(connection)
         except IntegrityError:
@@ -103,7 +100,7 @@ class SqlAgents:
         """Keeps an agent's next version; raises StaleAgent if someone was faster, AgentNameTaken."""
         is_previous = (AGENTS.c.id == agent.id) & (AGENTS.c.version == agent.version - 1)
         try:
-            async with self._writing() as connection:
+            async with self._database.writing() as connection:
                 saved = await connection.execute(update(AGENTS).where(is_previous).values(_to_row(agent)))
                 if saved.rowcount == 0:
                     raise StaleAgent
@@ -113,7 +110,7 @@ class SqlAgents:
 
     async def remove(self, id: AgentId) -> int:
         """Forgets an agent; raises AgentNotFound."""
-        async with self._writing() as connection:
+        async with self._database.writing() as connection:
             removed = await connection.execute(delete(AGENTS).where(AGENTS.c.id == id))
             if removed.rowcount == 0:
                 raise AgentNotFound(id)
@@ -121,34 +118,12 @@ class SqlAgents:
 
     async def seed(self, agents: list[Agent], *, at: datetime) -> None:
         """Keeps the agents of a first start, unless there has been one."""
-        async with self._writing() as connection:
+        async with self._database.writing() as connection:
             marked = update(REGISTRY).where(REGISTRY.c.seeded_at.is_(None)).values(seeded_at=to_unix_ms(at))
             if (await connection.execute(marked)).rowcount == 0:
                 return
             await connection.execute(insert(AGENTS), [_to_row(agent) for agent in agents])
             await _raise(connection)
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        with _failing_as_ours():
-            async with self._database.reading() as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        with _failing_as_ours():
-            async with self._database.writing() as connection:
-                yield connection
-
-
-@contextmanager
-def _failing_as_ours() -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError:
-        raise  # the one constraint is the name's; who writes knows which
-    except SQLAlchemyError as error:
-        raise Unavailable("The orchestrator's database does not answer.") from error
 
 
 async def _number(connection: AsyncConnection) -> int:

@@ -1,0 +1,81 @@
+"""NATS micro discovery (ADR-32), read with nats.micro's own classes."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
+
+from shared import VERSION
+from tests.integration.bus import Nats, bus_as
+from tests.integration.shared.calls import CHANGE, READ, echo
+from tests.integration.shared.clients import client_as
+
+ASKED = ["{verb}", "{verb}.auth", "{verb}.auth.auth-1"]
+
+
+async def _ask(nats: Nats, subject: str) -> dict[str, Any]:
+    async with client_as(nats, "edge") as (client, _), bus_as(nats, "auth") as auth:
+        await auth.serve(READ.answered_by(echo), CHANGE.answered_by(echo))
+        subscription = await client.subscribe("_INBOX_edge.discovery")
+        await client.publish(f"$SRV.{subject}", reply="_INBOX_edge.discovery")
+        reply = await subscription.next_msg(timeout=2)
+    answer: dict[str, Any] = json.loads(reply.data)
+    return answer
+
+
+@pytest.mark.parametrize("subject", ASKED)
+async def test_ping_says_who_is_there(nats: Nats, subject: str) -> None:
+    answer = await _ask(nats, subject.format(verb="PING"))
+
+    assert ServicePing.from_dict(answer) == ServicePing(id="auth-1", name="auth", version=VERSION)
+    assert answer["type"] == "io.nats.micro.v1.ping_response"
+
+
+@pytest.mark.parametrize("subject", ASKED)
+async def test_info_says_what_is_served(nats: Nats, subject: str) -> None:
+    info = ServiceInfo.from_dict(await _ask(nats, subject.format(verb="INFO")))
+
+    assert (info.id, info.name, info.type) == ("auth-1", "auth", "io.nats.micro.v1.info_response")
+    assert {(endpoint.subject, endpoint.queue_group) for endpoint in info.endpoints} == {
+        (READ.subject, "auth"),
+        (CHANGE.subject, "auth"),
+    }
+    assert all("." not in endpoint.name for endpoint in info.endpoints)
+
+
+@pytest.mark.parametrize("subject", ASKED)
+async def test_stats_says_how_it_fares(nats: Nats, subject: str) -> None:
+    answer = await _ask(nats, subject.format(verb="STATS"))
+    stats = ServiceStats.from_dict(answer)
+
+    assert (stats.id, stats.name, stats.version) == ("auth-1", "auth", VERSION)
+    assert answer["type"] == "io.nats.micro.v1.stats_response"
+    assert set(stats.metadata) == {"uptimeSeconds", "cpuSeconds", "memoryBytes"}
+    assert int(stats.metadata["memoryBytes"]) > 1_000_000
+
+
+async def test_a_question_without_an_inbox_harms_nobody(nats: Nats) -> None:
+    async with client_as(nats, "edge") as (client, _), bus_as(nats, "edge") as edge, bus_as(nats, "auth") as auth:
+        await auth.serve(READ.answered_by(echo))
+        await client.publish("$SRV.PING")
+        await client.flush()
+        await asyncio.sleep(0.05)
+
+        assert [replica["id"] for replica in await edge.replicas("auth", within=0.1)] == ["auth-1"]
+
+
+async def test_every_replica_of_a_service_is_found_and_no_other(nats: Nats) -> None:
+    async with (
+        bus_as(nats, "edge") as edge,
+        bus_as(nats, "auth", instance="auth-1") as first,
+        bus_as(nats, "auth", instance="auth-2") as second,
+        bus_as(nats, "audit") as other,
+    ):
+        for bus in (first, second, other):
+            await bus.serve()
+        found = await edge.replicas("auth", within=0.1)
+        nobody = await edge.replicas("orchestrator", within=0.1)
+
+    assert ({replica["id"] for replica in found}, nobody) == ({"auth-1", "auth-2"}, [])

@@ -1,0 +1,104 @@
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from audit.application import scrubbing
+from audit.application.knowledge import Knowledge, Status
+from audit.application.scrubbing import Scrubber
+from audit.infrastructure.sqlite_reader import SqliteLogReader
+
+from tests.unit.audit.logs import fill, forge
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrubbing, "ROUND_S", 0.01)
+    monkeypatch.setattr(scrubbing, "STRETCH_S", 0.001)
+    monkeypatch.setattr(scrubbing, "PASS_EVERY_S", 0.05)
+    monkeypatch.setattr(scrubbing, "STRETCH", 30)
+    monkeypatch.setattr(scrubbing, "STRETCHES", 2)
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not reached():
+            await asyncio.sleep(0.01)
+
+
+async def becomes(knowledge: Knowledge, status: Status) -> None:
+    await until(lambda: knowledge.status is status)
+
+
+async def test_damage_is_found_reported_and_forgiven_when_it_is_undone(
+    log_file: Path, threads: ThreadPoolExecutor
+) -> None:
+    knowledge = Knowledge()
+    await fill(log_file, 200)
+    assert (knowledge.status, knowledge.scrub_age) == (Status.VERIFYING, None)
+
+    async with Scrubber(SqliteLogReader(log_file), knowledge, threads).running():
+        await becomes(knowledge, Status.VALID)
+        assert knowledge.anchors.head.index == 199
+        forge(log_file, "UPDATE entries SET user_id = 'eve' WHERE \"index\" = 77")
+        await becomes(knowledge, Status.INVALID)
+        assert knowledge.first_bad == 77
+        forge(log_file, "UPDATE entries SET user_id = 'user-1' WHERE \"index\" = 77")
+        await becomes(knowledge, Status.VALID)
+        forge(log_file, 'DELETE FROM entries WHERE "index" > 150')
+        await becomes(knowledge, Status.INVALID)
+
+    assert knowledge.first_bad == 151
+    assert knowledge.scrub_age is not None
+    assert knowledge.scrub_age < 5
+
+
+async def test_new_entries_are_verified_soon(log_file: Path, threads: ThreadPoolExecutor) -> None:
+    knowledge = Knowledge()
+    async with Scrubber(SqliteLogReader(log_file), knowledge, threads).running():
+        await becomes(knowledge, Status.VALID)
+        await fill(log_file, 40)
+        await until(lambda: knowledge.anchors.head.index == 39)
+
+
+async def test_a_log_that_is_out_of_reach_for_a_while_is_no_forgery(
+    log_file: Path, threads: ThreadPoolExecutor
+) -> None:
+    knowledge = Knowledge()
+    away = log_file.with_suffix(".away")
+    async with Scrubber(SqliteLogReader(log_file), knowledge, threads).running():
+        await becomes(knowledge, Status.VALID)
+        log_file.rename(away)
+        await asyncio.sleep(0.1)
+        away.rename(log_file)
+        await asyncio.sleep(0.1)
+
+    assert knowledge.status is Status.VALID
+
+
+async def test_a_file_that_is_no_log_any_more_is_invalid(log_file: Path, threads: ThreadPoolExecutor) -> None:
+    knowledge = Knowledge()
+    async with Scrubber(SqliteLogReader(log_file), knowledge, threads).running():
+        await becomes(knowledge, Status.VALID)
+        log_file.write_bytes(b"\0" * 4096)
+        await becomes(knowledge, Status.INVALID)
+
+
+async def test_an_unexpected_failure_does_not_end_the_scrubbing(
+    log_file: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(SqliteLogReader):
+        left = 1
+
+        def snapshot(self):  # type: ignore[no-untyped-def]  # as its parent's
+            if self.left:
+                self.left -= 1
+                raise RuntimeError("a mistake of ours")
+            return super().snapshot()
+
+    knowledge = Knowledge()
+    async with Scrubber(Failing(log_file), knowledge, threads).running():
+        await becomes(knowledge, Status.VALID)
+
+    assert "scrubbing_failed" in caplog.messages

@@ -1,0 +1,104 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from shared.database import Database, open_database
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(f"sqlite+aiosqlite:///{tmp_path}/x.db") as database:
+        async with database.writing() as connection:
+            await connection.execute(text("CREATE TABLE counter (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)"))
+            await connection.execute(text("CREATE TABLE part (counter INTEGER NOT NULL REFERENCES counter (id))"))
+            await connection.execute(text("INSERT INTO counter VALUES (1, 0)"))
+        yield database
+
+
+async def count(database: Database) -> int:
+    async with database.reading() as connection:
+        return int((await connection.execute(text("SELECT n FROM counter"))).scalar_one())
+
+
+async def test_two_who_read_and_then_write_never_lose_an_update(database: Database, tmp_path: Path) -> None:
+    async def raise_often(own: Database) -> None:
+        for _ in range(20):
+            async with own.writing() as connection:
+                n = (await connection.execute(text("SELECT n FROM counter"))).scalar_one()
+                await asyncio.sleep(0)
+                await connection.execute(text("UPDATE counter SET n = :n"), {"n": n + 1})
+
+    async with open_database(f"sqlite+aiosqlite:///{tmp_path}/x.db") as another:
+        await asyncio.gather(*(raise_often(own) for own in (database, another, database)))
+
+    assert await count(database) == 60
+
+
+async def test_a_writer_holds_the_lock_from_its_first_statement_and_readers_do_not_wait(database: Database) -> None:
+    async with database.writing() as first:
+        async with database.reading() as connection:
+            await connection.exec_driver_sql("PRAGMA busy_timeout = 10")
+            with pytest.raises(OperationalError, match="locked"):
+                await connection.execute(text("UPDATE counter SET n = 5"))
+        await first.execute(text("UPDATE counter SET n = 7"))
+        seen_meanwhile = await count(database)
+
+    assert (seen_meanwhile, await count(database)) == (0, 7)
+
+
+async def test_a_block_that_raises_writes_nothing(database: Database) -> None:
+    with pytest.raises(LookupError):
+        async with database.writing() as connection:
+            await connection.execute(text("UPDATE counter SET n = 9"))
+            raise LookupError
+
+    assert await count(database) == 0
+
+
+async def test_a_writer_that_is_cancelled_leaves_no_lock(database: Database) -> None:
+    begun = asyncio.Event()
+
+    async def write() -> None:
+        async with database.writing() as connection:
+            await connection.execute(text("UPDATE counter SET n = 9"))
+            begun.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(write())
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait((task,))
+    async with database.writing() as connection:
+        await connection.execute(text("UPDATE counter SET n = n + 1"))
+
+    assert await count(database) == 1
+
+
+async def test_a_reader_sees_one_moment(database: Database) -> None:
+    query = text("SELECT n FROM counter")
+    async with database.reading() as connection:
+        before = (await connection.execute(query)).scalar_one()
+        async with database.writing() as writer:
+            await writer.execute(text("UPDATE counter SET n = 3"))
+        after = (await connection.execute(query)).scalar_one()
+
+    assert (before, after, await count(database)) == (0, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("trusted_schema", 0), ("busy_timeout", 10_000)],
+)
+async def test_sqlite_is_durable_and_strict(database: Database, pragma: str, value: object) -> None:
+    async with database.reading() as connection:
+        assert (await connection.exec_driver_sql(f"PRAGMA {pragma}")).scalar_one() == value
+
+
+async def test_a_reference_to_nothing_is_refused(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        async with database.writing() as connection:
+            await connection.execute(text("INSERT INTO part VALUES (99)"))
