@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.main import serving
 from orchestrator.settings import OrchestratorSettings
+from pydantic import SecretStr
 from shared.bus import CallContext, call_context
 from shared.contracts.audit import Append, NewEntry, Phase, Receipt, Receipts, append_contract
 from shared.principal import Caller, Origin, Principal, PrincipalKind, Role
@@ -49,7 +50,7 @@ async def audit_service(nats: Nats) -> AsyncIterator[AuditLog]:
 
 @asynccontextmanager
 async def replica(
-    nats: Nats, data_dir: Path, number: int = 1, *, allowed: str = "", database: Path | None = None
+    nats: Nats, data_dir: Path, number: int = 1, *, allowed: str = "", key: str = KEY
 ) -> AsyncIterator[None]:
     """One orchestrator that serves; its database has to be prepared."""
     settings = OrchestratorSettings(
@@ -57,9 +58,8 @@ async def replica(
         nats_url=nats.url,
         nats_nkey_file=nats.nkey("orchestrator"),
         instance=f"orchestrator-{number}",
-        agent_encryption_key=KEY,
+        agent_encryption_key=SecretStr(key),
         agent_allowed_hosts=allowed,
-        database_url=None if database is None else f"sqlite+aiosqlite:///{database}",
     )
     async with serving(settings, Stop()):
         yield

@@ -28,7 +28,7 @@ from shared.principal import Role
 from tests.integration.bus import Nats, bus_as
 from tests.integration.orchestrator import upstreams
 from tests.integration.orchestrator.calls import dispatch, look, register, remove_built_in
-from tests.integration.orchestrator.cluster import AuditLog, by, replica
+from tests.integration.orchestrator.cluster import KEY, AuditLog, by, replica
 from tests.integration.orchestrator.upstreams import Upstream, reply
 
 CANARY = "sk-canary-0123456789"
@@ -330,6 +330,40 @@ async def test_replicas_see_each_others_changes_at_once(
             assert {one.health.status for one in seen} == {"online"}
             assert {one.agent_id for one in answers} == {agent.id}
             assert {getattr(one, "reason", None) for one in gone} == {"agent-not-found"}
+
+
+async def test_a_key_that_cannot_be_opened_is_said_and_the_agent_not_asked_without_it(
+    nats: Nats, data_dir: Path, audit: AuditLog, server: Upstream
+) -> None:
+    allowed = f"127.0.0.1:{server.port}"
+    async with bus_as(nats, "edge") as edge, replica(nats, data_dir, allowed=allowed):
+        agent = await register(edge, server, api_key=CANARY)
+    asked = len(server.requests)
+
+    async with bus_as(nats, "edge") as edge, replica(nats, data_dir, allowed=allowed, key=KEY[::-1]):
+        health = (await look(edge, agent.id)).health
+        again = AgentChanges.model_validate({"api_key": CANARY})
+        healed = await edge.call(UPDATE_AGENT, UpdateAgent(id=agent.id, changes=again), by())
+
+    assert health.status == "offline"
+    assert "sealed with another AGENT_ENCRYPTION_KEY" in health.details
+    assert asked + 1 == len(server.requests)
+    assert healed.health.status == "online"
+
+
+async def test_an_endpoint_that_is_not_allowed_any_more_is_not_asked(
+    nats: Nats, data_dir: Path, audit: AuditLog, server: Upstream
+) -> None:
+    async with bus_as(nats, "edge") as edge, replica(nats, data_dir, allowed=f"127.0.0.1:{server.port}"):
+        agent = await register(edge, server)
+    asked = len(server.requests)
+
+    async with bus_as(nats, "edge") as edge, replica(nats, data_dir):
+        health = (await look(edge, agent.id)).health
+
+    assert health.status == "offline"
+    assert f"add 127.0.0.1:{server.port} to AGENT_ALLOWED_HOSTS" in health.details
+    assert len(server.requests) == asked
 
 
 async def test_built_in_agents_come_once(data_dir: Path, nats: Nats, audit: AuditLog) -> None:

@@ -4,8 +4,7 @@ import asyncio
 import time
 
 import pytest
-
-from shared.bus import Bus, CallContext, Contract, Kind
+from shared.bus import Bus, CallContext, Contract, Kind, responder
 from shared.bus.bus import ReplyNotUnderstood
 from shared.bus.requester import NoResponder, OutcomeUnknown
 from shared.bus.responder import MAX_CONCURRENT
@@ -19,9 +18,11 @@ from shared.errors import (
     RemoteFailure,
     TooLarge,
 )
+
 from tests.integration.bus import Nats, bus_as
 from tests.integration.shared.calls import APPEND, CALLER, CHANGE, DISPATCH, ITSELF, READ, Text, echo, within
 from tests.integration.shared.clients import client_as
+from tests.integration.shared.waiting import until
 
 
 class OutOfPeanuts(PlatformError):
@@ -213,8 +214,7 @@ async def test_more_calls_than_may_run_are_refused_at_once(nats: Nats) -> None:
     async with bus_as(nats, "edge") as edge, bus_as(nats, "auth") as auth:
         await auth.serve(CHANGE.answered_by(wait))
         calls = [asyncio.create_task(edge.call(CHANGE, Text(), within(10))) for _ in range(MAX_CONCURRENT)]
-        while len(auth._responder._calls) < MAX_CONCURRENT:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(auth._responder._calls) == MAX_CONCURRENT)
         begin = time.monotonic()
         with pytest.raises(RemoteFailure) as caught:
             await edge.call(CHANGE, Text(), within(10))
@@ -300,6 +300,28 @@ async def test_a_handler_that_is_stopped_before_its_deadline_leaves_the_outcome_
     assert caught.value.reason == OutcomeUnknown.reason
 
 
+async def test_a_call_that_outlasts_the_stopping_of_its_service_leaves_the_outcome_open(
+    nats: Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responder, "DRAIN_WITHIN_S", 0.2)  # not ten seconds
+    begun = asyncio.Event()
+
+    async def sleep(request: Text, _context: CallContext) -> Text:
+        begun.set()
+        await asyncio.sleep(60)
+        return request
+
+    async with bus_as(nats, "edge") as edge:
+        async with bus_as(nats, "auth") as auth:
+            await auth.serve(CHANGE.answered_by(sleep))
+            call = asyncio.create_task(edge.call(CHANGE, Text(), within(60)))
+            await begun.wait()
+        with pytest.raises(RemoteFailure) as caught:
+            await call
+
+    assert caught.value.reason == OutcomeUnknown.reason
+
+
 async def test_a_handler_long_past_its_deadline_is_stopped(nats: Nats) -> None:
     stopped = asyncio.Event()
 
@@ -341,7 +363,7 @@ GOOD_HEADERS = {
         ({"Peanut-Deadline": "9" * 5000}, "malformed"),
         ({"Peanut-Deadline": "1e3"}, "malformed"),
         ({"Peanut-Deadline": "-1"}, "malformed"),
-        ({"Peanut-Deadline": "١٢٣"}, "malformed"),  # noqa: RUF001  # digits, but not ours
+        ({"Peanut-Deadline": "١٢٣"}, "malformed"),  # digits, but not ours
         ({"Peanut-Accept-By": "soon"}, "malformed"),
         ({"Peanut-Accept-By": str(unix_ms() - 1)}, "unavailable"),
         ({"traceparent": "00-xyz"}, "malformed"),

@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
-
 from shared.bus import connect
 from shared.bus.bus import BusRefused, BusUnreachable
+
 from tests.integration.bus import Nats, bus_as
 from tests.integration.ports import free_port
 from tests.integration.shared.calls import READ, Text, echo, within
@@ -54,9 +54,7 @@ async def test_an_identity_that_the_server_does_not_know_is_told_at_once(nats: N
     stranger = Nats(tmp_path)
     begin = time.monotonic()
     with pytest.raises(BusRefused):
-        async with connect(
-            nats.url, service="auth", instance="a", nkey_file=stranger.nkey("auth"), on_lost=never
-        ):
+        async with connect(nats.url, service="auth", instance="a", nkey_file=stranger.nkey("auth"), on_lost=never):
             pass
 
     assert time.monotonic() - begin < 2

@@ -6,13 +6,14 @@ import signal
 import time
 
 import pytest
-
 from shared.bus import Bus, CallContext
 from shared.bus.requester import OutcomeUnknown, ReplicaSilent
 from shared.errors import RemoteFailure, Unavailable
+
 from tests.integration.bus import Nats, bus_as
 from tests.integration.shared.calls import CHANGE, READ, Text, echo, within
 from tests.integration.shared.processes import replica, said, serving_replicas
+from tests.integration.shared.waiting import until
 
 
 async def test_a_killed_replica_is_noticed_long_before_the_deadline(nats: Nats) -> None:
@@ -29,12 +30,12 @@ async def test_a_killed_replica_is_noticed_long_before_the_deadline(nats: Nats) 
 
 async def test_a_slow_call_on_a_living_replica_is_answered(nats: Nats) -> None:
     async with bus_as(nats, "edge") as edge, serving_replicas(nats, 1):
-        change = edge.call(CHANGE, Text(text="5"), within(10))
-        read = edge.call(READ, Text(text="4"), within(10))
+        change = edge.call(CHANGE, Text(text="4"), within(10))
+        read = edge.call(READ, Text(text="3.5"), within(10))
 
         answers = await asyncio.gather(change, read)
 
-    assert answers == [Text(text="auth-1"), Text(text="auth-1")]
+    assert {answer.text for answer in answers} == {"auth-1"}
 
 
 async def test_reads_survive_a_paused_replica(nats: Nats) -> None:
@@ -110,7 +111,7 @@ async def test_a_killed_server_fails_calls_in_flight_at_once_and_all_works_again
         own_nats.start()
         begin = time.monotonic()
         answer = await _answer(edge, begin + 1)
-        await _until_connected(auth)
+        await until(lambda: auth.is_connected)
         await auth.publish("peanut.version.auth.identity", b"heard")
         await asyncio.sleep(0.2)
         for task in tuple(auth._responder._calls):
@@ -139,7 +140,7 @@ async def test_an_answer_that_comes_after_the_reconnect_disturbs_nobody(
             await call
         own_nats.start()
         await _answer(edge, time.monotonic() + 2)
-        await _until_connected(auth)
+        await until(lambda: auth.is_connected)
         caplog.clear()
 
         await asyncio.sleep(1.3)  # long enough for a sign of work, were it still sent
@@ -154,8 +155,7 @@ async def test_an_answer_that_comes_after_the_reconnect_disturbs_nobody(
 async def test_without_a_server_calls_fail_within_a_second(own_nats: Nats) -> None:
     async with bus_as(own_nats, "edge") as edge:
         own_nats.kill()
-        while edge.is_connected:
-            await asyncio.sleep(0.01)
+        await until(lambda: not edge.is_connected)
         begin = time.monotonic()
         with pytest.raises(Unavailable):
             await edge.call(CHANGE, Text(), within(15))
@@ -177,9 +177,9 @@ async def test_a_service_ends_in_time_while_the_server_is_down(own_nats: Nats) -
 async def test_a_standstill_of_the_caller_is_no_silence_of_the_replica(nats: Nats) -> None:
     async with bus_as(nats, "edge") as edge, replica(nats) as process:
         await said(process, "ready")
-        call = asyncio.create_task(edge.call(CHANGE, Text(text="3.2"), within(15)))
+        call = asyncio.create_task(edge.call(CHANGE, Text(text="3.1"), within(15)))
         await asyncio.sleep(0.1)
-        time.sleep(3.5)  # noqa: ASYNC251  # as if this process had been paused
+        time.sleep(3.4)  # noqa: ASYNC251  # as if this process had been paused
         answer = await call
 
     assert answer.text == "auth-1"
@@ -193,8 +193,3 @@ async def _answer(bus: Bus, until: float) -> Text:
             if time.monotonic() > until:
                 raise
             await asyncio.sleep(0.02)
-
-
-async def _until_connected(bus: Bus) -> None:
-    while not bus.is_connected:
-        await asyncio.sleep(0.01)

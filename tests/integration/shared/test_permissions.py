@@ -4,21 +4,27 @@ import asyncio
 
 import pytest
 from nats.aio.msg import Msg
-
-from deploy.nats.permissions import USERS, BusUser
 from shared.bus import Contract
 from shared.bus.responder import settle
 from shared.contracts import audit, auth, orchestrator
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
+
+from deploy.nats.permissions import USERS, BusUser
 from tests.integration.bus import Nats
 from tests.integration.shared.clients import client_as, may_publish, may_subscribe
+from tests.integration.shared.waiting import until
 
 SERVICES = ("edge", "auth", "orchestrator", "audit")
 NAMES = (*SERVICES, "operator")
 VERSIONS = (auth.IDENTITIES, orchestrator.AGENTS)
 CONTRACTS = (
-    *(value for module in (audit, auth, orchestrator) for value in vars(module).values() if isinstance(value, Contract)),
+    *(
+        value
+        for module in (audit, auth, orchestrator)
+        for value in vars(module).values()
+        if isinstance(value, Contract)
+    ),
     *(audit.append_contract(service) for service in NAMES),
     *(health_contract(service) for service in SERVICES),
     *(version_contract(name) for name in VERSIONS),
@@ -138,8 +144,7 @@ async def test_a_service_may_answer_whom_it_was_asked_by_and_nobody_else(nats: N
         await settle(server)
 
         await edge.publish(f"peanut.{service}.health.check", b"", reply="_INBOX_edge.here.1")
-        while len(answers) < 2:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(answers) == 2)
 
         assert await refusals.since_last_time() == []
         assert await may_publish(server, refusals, "_INBOX_edge.here.2") is False

@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-
 from shared.bus import Bus, write
 from shared.contracts.auth import IDENTITIES
 from shared.errors import Unavailable
 from shared.versions import Version, VersionPublisher, VersionWatch, asking, version_contract, version_subject
+
 from tests.integration.bus import Nats, bus_as
+from tests.integration.shared.waiting import until
 
 
 @dataclass
@@ -43,11 +44,8 @@ class Reader:
     async def hears(self, owner: Bus, number: int, *changed: str) -> None:
         """Returns when the watch has received this version, whatever it made of it."""
         before = len(self.received)
-        await owner.publish(
-            version_subject(IDENTITIES), write(Version(number=number, changed=list(changed) or None))
-        )
-        while len(self.received) == before:
-            await asyncio.sleep(0.005)
+        await owner.publish(version_subject(IDENTITIES), write(Version(number=number, changed=list(changed) or None)))
+        await until(lambda: len(self.received) > before)
 
     received: list[int] = field(default_factory=list)
 
@@ -131,13 +129,16 @@ async def test_after_a_second_of_silence_the_owner_is_asked_again(nats: Nats) ->
 
 async def test_an_owner_that_publishes_is_not_asked(nats: Nats) -> None:
     owner, asked = Owner(), Owner()
-    async with bus_as(nats, "edge") as edge, bus_as(nats, "auth") as auth, reading(edge, asked.read) as reader:
-        async with VersionPublisher(auth, IDENTITIES, owner.read).publishing():
-            while not reader.received:
-                await asyncio.sleep(0.01)
-            for _ in range(15):
-                await reader.watch.be_current()
-                await asyncio.sleep(0.1)
+    async with (
+        bus_as(nats, "edge") as edge,
+        bus_as(nats, "auth") as auth,
+        reading(edge, asked.read) as reader,
+        VersionPublisher(auth, IDENTITIES, owner.read).publishing(),
+    ):
+        await until(lambda: bool(reader.received))
+        for _ in range(15):
+            await reader.watch.be_current()
+            await asyncio.sleep(0.1)
 
     assert (asked.asked, owner.asked >= 3) == (0, True)
 
@@ -146,8 +147,7 @@ async def test_a_change_is_known_at_once(nats: Nats) -> None:
     async with bus_as(nats, "edge") as edge, bus_as(nats, "auth") as auth, reading(edge, Owner().read) as reader:
         await reader.watch.be_current()
         await VersionPublisher(auth, IDENTITIES, Owner().read).changed(6, "x")
-        while not reader.received:
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(reader.received))
 
     assert (reader.watch.number, reader.forgotten[1:]) == (6, [["x"]])
 
@@ -220,8 +220,7 @@ async def test_after_a_reconnect_the_owner_is_asked_again(own_nats: Nats) -> Non
         await reconnected.wait()
         await reader.watch.be_current()
         asked = owner.asked
-        while not auth.is_connected:
-            await asyncio.sleep(0.01)
+        await until(lambda: auth.is_connected)
         await reader.hears(auth, 6, "x")
 
     assert (asked, reader.watch.number) == (2, 6)

@@ -3,10 +3,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from shared.database import Database, open_database
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
-
-from shared.database import Database, open_database
 
 
 @pytest.fixture
@@ -51,10 +50,13 @@ async def test_a_writer_holds_the_lock_from_its_first_statement_and_readers_do_n
 
 
 async def test_a_block_that_raises_writes_nothing(database: Database) -> None:
-    with pytest.raises(LookupError):
+    async def fail() -> None:
         async with database.writing() as connection:
             await connection.execute(text("UPDATE counter SET n = 9"))
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail()
 
     assert await count(database) == 0
 

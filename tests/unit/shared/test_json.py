@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from shared.errors import Malformed
 from shared.json import MAX_DEPTH, require_sound_json
 
@@ -124,6 +123,8 @@ def test_what_is_no_sound_json_is_malformed(body: bytes) -> None:
         require_sound_json(body)
 
 
-@pytest.mark.parametrize("body", [b"18446744073709551615", b"-9223372036854775808", rb'"\ud83e\udd5c"', b"1e308", b"1e-999"])
+@pytest.mark.parametrize(
+    "body", [b"18446744073709551615", b"-9223372036854775808", rb'"\ud83e\udd5c"', b"1e308", b"1e-999"]
+)
 def test_what_is_just_still_sound(body: bytes) -> None:
     require_sound_json(body)

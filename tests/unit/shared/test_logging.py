@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-
 from shared.logging import configure_logging, trace_id_of_call
 
 _log = logging.getLogger("shared.test")
@@ -21,15 +20,10 @@ def _root_logger_as_before() -> Iterator[None]:
     nats.setLevel(before[2])
 
 
-@pytest.fixture
-def lines(capsys: pytest.CaptureFixture[str]) -> "Lines":
-    configure_logging("auth", "auth-1", "info")
-    return Lines(capsys)
-
-
 class Lines:
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
+        configure_logging("auth", "auth-1", "info")
 
     def only(self) -> dict[str, Any]:
         [line] = self._capsys.readouterr().out.splitlines()
@@ -37,7 +31,8 @@ class Lines:
         return event
 
 
-def test_an_event_is_one_line_of_json(lines: Lines) -> None:
+def test_an_event_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(capsys)
     _log.info("session_opened", extra={"user": "zoë\n", "count": 3, "nothing": None})
 
     event = lines.only()
@@ -53,13 +48,15 @@ def test_an_event_is_one_line_of_json(lines: Lines) -> None:
     }
 
 
-def test_a_secret_stays_hidden(lines: Lines) -> None:
+def test_a_secret_stays_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(capsys)
     _log.info("login", extra={"password": SecretStr("hunter2")})
 
     assert lines.only()["password"] == "**********"
 
 
-def test_an_exception_comes_with_its_traceback_on_the_same_line(lines: Lines) -> None:
+def test_an_exception_comes_with_its_traceback_on_the_same_line(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(capsys)
     try:
         raise LookupError("nothing there")
     except LookupError:
@@ -68,7 +65,8 @@ def test_an_exception_comes_with_its_traceback_on_the_same_line(lines: Lines) ->
     assert "LookupError: nothing there" in lines.only()["exception"]
 
 
-def test_the_trace_of_the_call_is_named(lines: Lines) -> None:
+def test_the_trace_of_the_call_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(capsys)
     token = trace_id_of_call.set("a" * 32)
     _log.warning("slow")
     trace_id_of_call.reset(token)
@@ -77,14 +75,16 @@ def test_the_trace_of_the_call_is_named(lines: Lines) -> None:
 
 
 @pytest.mark.parametrize("value", [2**70, "half \ud800", {1: {2: object()}}, b"\xff", float("nan")], ids=ascii)
-def test_no_value_is_a_reason_to_lose_an_event(lines: Lines, value: object) -> None:
+def test_no_value_is_a_reason_to_lose_an_event(capsys: pytest.CaptureFixture[str], value: object) -> None:
+    lines = Lines(capsys)
     _log.info("odd", extra={"value": value})
 
     event = lines.only()
     assert (event["event"].strip("'"), event["service"], "value" in event) == ("odd", "auth", True)
 
 
-def test_what_is_below_the_level_is_not_told(lines: Lines, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_below_the_level_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Lines(capsys)
     _log.debug("detail")
     logging.getLogger("nats.aio.client").error("said elsewhere")
 

@@ -4,12 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from shared.database import open_database
 from sqlalchemy import text
 
-from shared.database import open_database
-
 ENVIRONMENT = "from shared.alembic_run import run_in_alembic\n\nrun_in_alembic()\n"
-REVISION = '''
+REVISION = """
 import time
 
 from alembic import op
@@ -22,7 +21,7 @@ def upgrade():
     op.execute("CREATE TABLE things (id INTEGER PRIMARY KEY)")
     time.sleep(0.3)
     op.execute("INSERT INTO things VALUES (1)")
-'''
+"""
 BROKEN = REVISION.replace("0001", "0002").replace("= None", '= "0001"').replace("CREATE TABLE things", "CREATE TABLE")
 PREPARE = "import sys; from shared.migrations import migrate; migrate(sys.argv[1], 'migrated_in_test')"
 
@@ -49,9 +48,9 @@ async def test_two_processes_that_start_at_once_migrate_once(package: Path, tmp_
     file = tmp_path / "data" / "x.db"
     url = f"sqlite+aiosqlite:///{file}"
 
-    statuses = await asyncio.gather(migrated(package, url), migrated(package, url), migrated(package, url))
+    statuses = await asyncio.gather(migrated(package, url), migrated(package, url))
 
-    assert statuses == [0, 0, 0]
+    assert set(statuses) == {0}
     assert await _things(url) == 1
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 

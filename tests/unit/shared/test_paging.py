@@ -3,7 +3,6 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from shared.errors import InvalidFields
 from shared.paging import Cursors
 

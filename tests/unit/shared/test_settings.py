@@ -2,8 +2,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from pydantic import AfterValidator, SecretStr, model_validator
-
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from shared.settings import ServiceSettings, load, require_key, require_secret
 
 STRONG = "correct horse battery staple, and then some"
@@ -13,7 +12,7 @@ class Settings(ServiceSettings):
     jwt_secret: Annotated[SecretStr, AfterValidator(require_secret)]
     key: Annotated[SecretStr | None, AfterValidator(lambda value: value and require_key(value))] = None
     port: int = 3001
-    hosts: list[str] = []
+    hosts: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _ports(self) -> "Settings":

@@ -10,6 +10,7 @@ from shared.clock import unix_ms
 
 from tests.unit.audit.application.test_appends import BrokenWriter
 from tests.unit.audit.logs import draft, fill, stored
+from tests.unit.audit.waiting import until
 
 LONG_AGO = 1_000_000
 
@@ -55,9 +56,8 @@ async def test_replicas_that_race_conclude_once(log_file: Path) -> None:
 
     async with open_writer(log_file) as one, open_writer(log_file) as other:
         first, second = concluder(one, grace=0, every=0.01), concluder(other, grace=0, every=0.01)
-        async with first.running(), second.running(), asyncio.timeout(5):
-            while stored(log_file, "SELECT count(*) FROM open_intents") != [(0,)]:
-                await asyncio.sleep(0.01)
+        async with first.running(), second.running():
+            await until(lambda: stored(log_file, "SELECT count(*) FROM open_intents") == [(0,)])
 
     assert stored(log_file, "SELECT count(*) FROM entries WHERE outcome = 'unknown'") == [(300,)]
 

@@ -1,5 +1,4 @@
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from audit.application.scrubbing import Scrubber
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 
 from tests.unit.audit.logs import fill, forge
+from tests.unit.audit.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +19,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scrubbing, "PASS_EVERY_S", 0.05)
     monkeypatch.setattr(scrubbing, "STRETCH", 30)
     monkeypatch.setattr(scrubbing, "STRETCHES", 2)
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not reached():
-            await asyncio.sleep(0.01)
 
 
 async def becomes(knowledge: Knowledge, status: Status) -> None:

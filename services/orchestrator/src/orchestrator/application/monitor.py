@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -45,6 +45,7 @@ class Monitor:
         self._now = now
         self._spread = spread
         self._watched: dict[str, _Watched] = {}
+        self._unchecked: set[_Watched] = set()
         self._snapshot: Snapshot | None = None
         self._slots = asyncio.Semaphore(MAX_PROBES)
         self._ended = False
@@ -59,7 +60,7 @@ class Monitor:
             self._ended = True
             tasks = [watched.probing for watched in self._watched.values() if watched.probing is not None]
             for watched in self._watched.values():
-                _let_go(watched)
+                self._forget(watched)
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def follow(self, snapshot: Snapshot) -> None:
@@ -68,15 +69,16 @@ class Monitor:
             return
         self._snapshot = snapshot
         for id in self._watched.keys() - snapshot.by_id.keys():
-            _let_go(self._watched.pop(id))
+            self._forget(self._watched.pop(id))
         for agent in snapshot.agents:
             watched = self._watched.get(agent.id)
             if watched is not None and watched.agent.connection == agent.connection:
                 watched.agent = agent
                 continue
             if watched is not None:
-                _let_go(watched)
+                self._forget(watched)
             self._watched[agent.id] = fresh = _Watched(agent)
+            self._unchecked.add(fresh)
             self._probe(fresh)
         self.generation += 1
 
@@ -88,15 +90,12 @@ class Monitor:
         """Whether the agent may be chosen."""
         return self._watched[agent.id].health.takes_work
 
-    async def first_checks(self, agents: Iterable[Agent], *, within_s: float) -> None:
-        """Waits, at most so long, until each of these agents has been probed at least once."""
-        first = [
-            watched.probing
-            for watched in (self._watched[agent.id] for agent in agents)
-            if watched.health.checked_at is None and watched.probing is not None
-        ]
-        if first:
-            await asyncio.wait(first, timeout=within_s)
+    async def first_checks(self, *, within_s: float) -> bool:
+        """Waits, at most so long, until every agent has been probed at least once. Whether there was any wait."""
+        if not self._unchecked:
+            return False
+        await asyncio.wait([self._probe(watched) for watched in self._unchecked], timeout=within_s)
+        return True
 
     async def check(self, id: str) -> Health:
         """Probes an agent now, together with all who want that at the same time."""
@@ -156,6 +155,7 @@ class Monitor:
                 self._judge(watched, health)
         finally:
             watched.probing = None
+            self._unchecked.discard(watched)
             if self._watched.get(agent.id) is watched and not self._ended:
                 watched.timer = asyncio.get_running_loop().call_later(
                     self._until_next(watched.health), self._probe, watched
@@ -166,9 +166,9 @@ class Monitor:
             return PROBE_EVERY_S * self._spread(0.9, 1.1)  # replicas and agents do not probe in step
         return health.pause_s
 
-
-def _let_go(watched: _Watched) -> None:
-    if watched.timer is not None:
-        watched.timer.cancel()
-    if watched.probing is not None:
-        watched.probing.cancel()
+    def _forget(self, watched: _Watched) -> None:
+        self._unchecked.discard(watched)
+        if watched.timer is not None:
+            watched.timer.cancel()
+        if watched.probing is not None:
+            watched.probing.cancel()

@@ -46,7 +46,8 @@ class Pool:
     async def checked(self) -> Snapshot:
         """The same, after the agents' first probes unless those take longer than a second."""
         snapshot = await self.current()
-        await self._monitor.first_checks(snapshot.agents, within_s=FIRST_CHECK_WITHIN_S)
+        if await self._monitor.first_checks(within_s=FIRST_CHECK_WITHIN_S):
+            return await self.current()  # there may be others by now
         return snapshot
 
     async def choose(self, agent_id: str | None, model: str | None, tags: Sequence[str]) -> Agent:

@@ -1,0 +1,54 @@
+"""Agents, and an upstream whose answers the tests choose."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator.application.registry import Snapshot
+from orchestrator.application.upstreams import Completion, Messages, UpstreamFailure
+from orchestrator.domain.agent import Agent, AgentId
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def agent(name: str, **fields: Any) -> Agent:
+    plain = Agent(
+        id=AgentId(name),
+        name=name,
+        type="openai",
+        endpoint="https://example.org",
+        model="m",
+        max_tokens=1,
+        temperature=0,
+        priority=5,
+        weight=1,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    return replace(plain, **fields)
+
+
+def snapshot(number: int, *agents: Agent) -> Snapshot:
+    return Snapshot(number, agents)
+
+
+@dataclass
+class FakeUpstream:
+    """Probes of the agents named in `down` fail, those of `slow` wait until `go`."""
+
+    down: set[str] = field(default_factory=set)
+    slow: set[str] = field(default_factory=set)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    probed: list[str] = field(default_factory=list)
+
+    async def probe(self, agent: Agent, *, within_s: float) -> str:
+        self.probed.append(agent.name)
+        if agent.name in self.slow:
+            await self.go.wait()
+        if agent.name in self.down:
+            raise UpstreamFailure("it is down")
+        return "Answers."
+
+    async def complete(self, agent: Agent, messages: Messages, *, within_s: float) -> Completion:
+        return Completion("", 0, 0)

@@ -1,0 +1,173 @@
+"""The monitor: who is probed when, and what becomes of late results."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from orchestrator.application.monitor import Monitor
+
+from tests.unit.orchestrator.agents import NOW, FakeUpstream, agent, snapshot
+
+
+@pytest.fixture
+def upstream() -> FakeUpstream:
+    return FakeUpstream()
+
+
+@pytest.fixture
+async def monitor(upstream: FakeUpstream) -> AsyncIterator[Monitor]:
+    monitor = Monitor({"openai": upstream}, now=lambda: NOW)
+    async with monitor.watching():
+        yield monitor
+
+
+async def test_a_new_agent_is_probed_at_once_and_others_are_not_again(monitor: Monitor, upstream: FakeUpstream) -> None:
+    a, b = agent("a"), agent("b")
+    monitor.follow(snapshot(1, a))
+    await monitor.first_checks(within_s=1)
+
+    monitor.follow(snapshot(2, a.changed({"weight": 9}, at=NOW), b))
+    await monitor.first_checks(within_s=1)
+
+    assert upstream.probed == ["a", "b"]
+    assert [monitor.health(id).status for id in ("a", "b")] == ["online", "online"]
+
+
+async def test_a_changed_connection_is_judged_anew(monitor: Monitor, upstream: FakeUpstream) -> None:
+    a = agent("a")
+    monitor.follow(snapshot(1, a))
+    await monitor.first_checks(within_s=1)
+    monitor.succeeded(a)
+
+    moved = a.changed({"endpoint": "https://example.com"}, at=NOW)
+    monitor.follow(snapshot(2, moved))
+    before = monitor.health("a")
+    await monitor.first_checks(within_s=1)
+
+    assert (before.status, before.request_count) == ("offline", 0)
+    assert monitor.health("a").status == "online"
+    assert upstream.probed == ["a", "a"]
+
+
+async def test_work_of_an_agent_that_is_elsewhere_by_now_does_not_count(monitor: Monitor) -> None:
+    a = agent("a")
+    moved = a.changed({"endpoint": "https://example.com"}, at=NOW)
+    monitor.follow(snapshot(1, moved))
+    await monitor.first_checks(within_s=1)
+
+    monitor.failed(a, "late")
+    monitor.refused(agent("gone"))
+    monitor.succeeded(agent("gone"))
+
+    assert monitor.health("a").request_count == 0
+
+
+async def test_the_result_of_a_probe_that_was_overtaken_falls_nowhere(monitor: Monitor, upstream: FakeUpstream) -> None:
+    a = agent("a")
+    upstream.slow.add("a")
+    upstream.down.add("a")
+    monitor.follow(snapshot(1, a))
+    await asyncio.sleep(0)
+    upstream.slow.clear()
+    upstream.down.clear()
+
+    monitor.follow(snapshot(2, a.changed({"endpoint": "https://example.com"}, at=NOW)))
+    await monitor.first_checks(within_s=1)
+    upstream.go.set()
+    await asyncio.sleep(0.01)
+
+    assert monitor.health("a").status == "online"
+
+
+async def test_first_checks_are_waited_for_only_so_long(monitor: Monitor, upstream: FakeUpstream) -> None:
+    upstream.slow.add("a")
+    monitor.follow(snapshot(1, agent("a"), agent("b")))
+    began = time.monotonic()
+
+    waited = await monitor.first_checks(within_s=0.05)
+
+    assert waited
+    assert time.monotonic() - began < 0.5
+    assert (monitor.health("a").status, monitor.health("b").status) == ("offline", "online")
+
+
+async def test_checks_join_the_probe_under_way(monitor: Monitor, upstream: FakeUpstream) -> None:
+    monitor.follow(snapshot(1, agent("a")))
+    await monitor.first_checks(within_s=1)
+    upstream.slow.add("a")
+
+    checks = [asyncio.create_task(monitor.check("a")) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    upstream.go.set()
+    await asyncio.gather(*checks)
+
+    assert upstream.probed == ["a", "a"]
+
+
+async def test_failed_work_is_followed_by_one_probe(monitor: Monitor, upstream: FakeUpstream) -> None:
+    a = agent("a")
+    monitor.follow(snapshot(1, a))
+    await monitor.first_checks(within_s=1)
+    generation = monitor.generation
+    upstream.down.add("a")
+
+    monitor.failed(a, "oops")
+    monitor.failed(a, "oops")
+    degraded = monitor.health("a")
+    await monitor.check("a")
+
+    assert (degraded.status, degraded.details) == ("degraded", "Failed at its last request: oops.")
+    assert monitor.health("a").status == "offline"
+    assert upstream.probed == ["a", "a"]
+    assert monitor.generation == generation + 1
+
+
+async def test_an_offline_agent_is_probed_again_after_a_second(monitor: Monitor, upstream: FakeUpstream) -> None:
+    upstream.down.add("a")
+    monitor.follow(snapshot(1, agent("a")))
+    await monitor.first_checks(within_s=1)
+    upstream.down.clear()
+
+    await asyncio.sleep(1.2)
+
+    assert monitor.health("a").status == "online"
+
+
+async def test_an_online_agent_is_probed_every_thirty_seconds_or_so(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.application.monitor.PROBE_EVERY_S", 0.05)
+    async with (monitor := Monitor({"openai": upstream}, now=lambda: NOW)).watching():
+        monitor.follow(snapshot(1, agent("a")))
+        await asyncio.sleep(0.3)
+    probed = len(upstream.probed)
+    await asyncio.sleep(0.2)
+
+    assert 3 <= probed <= 7
+    assert len(upstream.probed) == probed
+
+
+async def test_a_removed_agent_is_not_probed_any_more(monitor: Monitor, upstream: FakeUpstream) -> None:
+    upstream.down.add("a")
+    monitor.follow(snapshot(1, agent("a")))
+    await monitor.first_checks(within_s=1)
+
+    monitor.follow(snapshot(2))
+    await asyncio.sleep(1.2)
+
+    assert upstream.probed == ["a"]
+
+
+async def test_no_more_than_some_probes_run_at_once(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    agents = [agent(f"a{number}") for number in range(100)]
+    upstream.slow |= {one.name for one in agents}
+    async with (monitor := Monitor({"openai": upstream}, now=lambda: NOW)).watching():
+        monitor.follow(snapshot(1, *agents))
+        await asyncio.sleep(0.01)
+        at_once = len(upstream.probed)
+        upstream.go.set()
+        await monitor.first_checks(within_s=1)
+
+    assert at_once == 32
+    assert len(upstream.probed) == 100

@@ -1,0 +1,181 @@
+"""The pool: the registry as it is now, and the choice among those who fit."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from orchestrator.application import pool as pools
+from orchestrator.application.monitor import Monitor
+from orchestrator.application.pool import NoHealthyAgents, Pool
+from orchestrator.application.registry import AgentStore, Registry, Snapshot
+from orchestrator.domain.agent import Agent, AgentNotFound
+from shared.errors import InvalidFields
+
+from tests.unit.orchestrator.agents import NOW, FakeUpstream, agent, snapshot
+
+
+class Versions:
+    number = 1
+
+    async def be_current(self) -> None:
+        await asyncio.sleep(0)
+
+
+class Store:
+    """Only what the registry needs of one."""
+
+    def __init__(self, *agents: Agent) -> None:
+        self.snapshot = snapshot(1, *agents)
+        self.reads = 0
+
+    async def all(self) -> Snapshot:
+        self.reads += 1
+        await asyncio.sleep(0)
+        return self.snapshot
+
+
+@dataclass
+class World:
+    """A pool and what is under it."""
+
+    store: Store
+    versions: Versions
+    registry: Registry
+    upstream: FakeUpstream
+    monitor: Monitor
+    pool: Pool
+
+    def change(self, *agents: Agent) -> None:
+        self.versions.number += 1
+        self.store.snapshot = snapshot(self.versions.number, *agents)
+
+    async def picks(self, count: int, model: str | None = None, tags: tuple[str, ...] = ()) -> str:
+        return "".join([(await self.pool.choose(None, model, tags)).name for _ in range(count)])
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    store, versions, upstream = Store(), Versions(), FakeUpstream()
+    registry = Registry(store_of(store), versions)
+    monitor = Monitor({"openai": upstream}, now=lambda: NOW)
+    async with monitor.watching():
+        yield World(store, versions, registry, upstream, monitor, Pool(registry, monitor))
+
+
+def store_of(store: Store) -> AgentStore:
+    return store  # type: ignore[return-value]  # the rest of the port is not used here
+
+
+async def test_the_registry_is_read_once_for_all_who_ask_and_again_after_a_change(world: World) -> None:
+    world.store.snapshot = snapshot(1, agent("a"))
+
+    await asyncio.gather(*(world.registry.current() for _ in range(10)))
+    before = world.store.reads
+    world.change(agent("b"))
+    after = await world.registry.current()
+
+    assert (before, world.store.reads) == (1, 2)
+    assert after.by_id.keys() == {"b"}
+
+
+async def test_a_replica_sees_its_own_change_without_being_told(world: World) -> None:
+    await world.registry.current()
+    world.store.snapshot = snapshot(2, agent("a"))
+
+    world.registry.wrote(2)
+
+    assert (await world.registry.current()).by_id.keys() == {"a"}
+
+
+async def test_only_the_highest_priority_is_chosen_and_the_next_when_that_is_offline(world: World) -> None:
+    world.upstream.down.add("a")
+    world.change(agent("a", priority=9), agent("b", priority=5), agent("c", priority=5), agent("d", priority=1))
+
+    assert await world.picks(4) == "bcbc"
+
+
+async def test_models_and_tags_narrow_the_choice(world: World) -> None:
+    world.change(agent("a", model="x", tags=("t", "u")), agent("b", tags=("t",)), agent("c", model="x"))
+
+    assert await world.picks(3, "x") == "aca"
+    assert await world.picks(3, None, ("t",)) == "aba"
+    assert await world.picks(2, "x", ("u", "t", "u")) == "aa"
+    with pytest.raises(NoHealthyAgents):
+        await world.picks(1, "y")
+
+
+async def test_each_wish_has_an_order_of_its_own(world: World) -> None:
+    world.change(agent("a", tags=("t",)), agent("b", tags=("t",)))
+
+    assert await world.picks(1) + await world.picks(1, None, ("t",)) + await world.picks(1) == "aab"
+
+
+async def test_who_goes_offline_is_not_chosen_any_more(world: World) -> None:
+    a, b = agent("a"), agent("b")
+    world.change(a, b)
+    assert await world.picks(2) == "ab"
+    world.upstream.down.add("a")
+
+    await world.monitor.check("a")
+
+    assert await world.picks(3) == "bbb"
+
+
+async def test_new_weights_count_at_once(world: World) -> None:
+    a, b = agent("a"), agent("b")
+    world.change(a, b)
+    await world.picks(2)
+
+    world.change(a.changed({"weight": 3}, at=NOW), b)
+
+    assert sorted(await world.picks(4)) == ["a", "a", "a", "b"]
+
+
+async def test_the_order_that_is_remembered_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "MAX_ROTATIONS", 3)
+    tags = tuple(f"t{number}" for number in range(6))
+    world.change(agent("a", tags=tags))
+
+    for tag in tags:
+        await world.picks(1, None, (tag,))
+
+    assert len(world.pool._rotations) <= 3
+    assert len(world.pool._chosen_from) <= 3
+
+
+async def test_a_named_agent_is_chosen_whatever_its_priority(world: World) -> None:
+    world.upstream.down.add("c")
+    world.change(agent("a", priority=9), agent("b", priority=1), agent("c"))
+
+    assert (await world.pool.choose("b", "m", ())).name == "b"
+    with pytest.raises(AgentNotFound):
+        await world.pool.choose("d", None, ())
+    with pytest.raises(InvalidFields):
+        await world.pool.choose("b", "other", ())
+    with pytest.raises(NoHealthyAgents, match="Agent c is offline"):
+        await world.pool.choose("c", None, ())
+
+
+async def test_nobody_is_said_in_words(world: World) -> None:
+    with pytest.raises(NoHealthyAgents, match=r"No agent is registered\."):
+        await world.picks(1)
+    world.upstream.down.add("a")
+    world.change(agent("a"))
+    with pytest.raises(NoHealthyAgents, match="None of the 1 agents that fit is online"):
+        await world.picks(1)
+    with pytest.raises(NoHealthyAgents, match="for this model and these tags"):
+        await world.picks(1, "gpt")
+
+
+async def test_agents_that_are_removed_while_the_first_checks_run_are_no_trouble(world: World) -> None:
+    world.upstream.slow.add("a")
+    world.change(agent("a"), agent("b"))
+    choosing = asyncio.create_task(world.pool.choose("a", None, ()))
+    await asyncio.sleep(0.01)
+
+    world.change(agent("b"))
+    await world.pool.current()
+
+    with pytest.raises(AgentNotFound):
+        await choosing

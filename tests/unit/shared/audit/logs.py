@@ -1,0 +1,61 @@
+"""A log of one's choice behind a bus that is not there."""
+
+import asyncio
+from typing import Any, cast
+
+import orjson
+from shared.bus import Bus, CallContext, Contract
+from shared.clock import utc_now
+from shared.contracts.audit import Action, NewEntry, Outcome, Phase
+from shared.errors import DeadlinePassed, ErrorCode, RemoteFailure
+from shared.ids import new_id
+
+
+class FakeLog:
+    """Answers appends as the audit service does, or not at all while it is `away`; refuses entries of the user `bad`."""
+
+    service = "auth"
+    instance = "auth-1"
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self.calls: list[int] = []
+        self.away = False
+        self.paused = False
+        self.broken: Exception | None = None
+        self.takes = 0.0
+
+    @property
+    def bus(self) -> Bus:
+        return cast(Bus, self)
+
+    async def forward(self, _contract: Contract[Any, Any], body: bytes, context: CallContext) -> bytes:
+        entries = orjson.loads(body)["entries"]
+        self.calls.append(len(entries))
+        await asyncio.sleep(self.takes)
+        if self.broken is not None:
+            raise self.broken
+        if self.away:
+            raise RemoteFailure(ErrorCode.UNAVAILABLE, "audit-unavailable", "no")
+        if self.paused:
+            await asyncio.sleep(context.remaining())
+            raise DeadlinePassed("no answer")
+        if any(entry["userId"] == "bad" for entry in entries):
+            raise RemoteFailure(ErrorCode.INVALID, "invalid-fields", "user bad")
+        start = len(self.entries)
+        self.entries += entries
+        return orjson.dumps(
+            {"receipts": [{"index": start + number, "fingerprint": "ab"} for number in range(len(entries))]}
+        )
+
+
+def entry(**fields: Any) -> NewEntry:
+    values: dict[str, Any] = {
+        "id": new_id(),
+        "request_id": "r",
+        "phase": Phase.OUTCOME,
+        "action": Action.AUTH_LOGOUT,
+        "outcome": Outcome.SUCCESS,
+        "timestamp": utc_now(),
+    }
+    return NewEntry(**{**values, **fields})
