@@ -81,6 +81,14 @@ async def test_a_body_that_is_not_what_it_should_be_is_the_clients_mistake(
     assert is_problem(answer, status)
 
 
+async def test_strangers_send_little(anonymous: httpx.AsyncClient) -> None:
+    body = b'{"email": "a@b.c", "password": "' + b"x" * (16 * 1024) + b'"}'
+
+    answer = await anonymous.post("/api/v1/auth/login", content=body, headers={"Content-Type": "application/json"})
+
+    assert is_problem(answer, 413, "too-large")
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
 async def test_another_media_type_is_415(kind: str, operator: httpx.AsyncClient) -> None:
     answer = await operator.post(DISPATCH, content=b'{"message": "x"}', headers={"Content-Type": kind})

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from edge.http.request import Request
+from edge.http.request import MAX_BODY, Request
 
 
 def request(
@@ -33,4 +33,5 @@ def request(
 
     made = Request(scope, receive, peer)
     made.read_headers()
+    made.max_body = MAX_BODY
     return made

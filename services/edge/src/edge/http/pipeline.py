@@ -12,7 +12,7 @@ from edge.http.addresses import ClientAddresses
 from edge.http.credentials import Unauthenticated, credential_of
 from edge.http.origins import Origins
 from edge.http.problems import problem
-from edge.http.request import Receive, Request, Scope
+from edge.http.request import MAX_BODY, Receive, Request, Scope
 from edge.http.response import Header, Response, Send
 from edge.identities import Identities, Known
 from edge.refusals import Refusals
@@ -150,6 +150,7 @@ class Pipeline:
             raise Unauthenticated("Sign in, or send an API key as `Authorization: Bearer …`.")
         known = await self._identities.of(credential)
         request.caller = known.caller_from(request.origin)
+        request.max_body = MAX_BODY
         self._require_intended(request, known)
         return known
 
