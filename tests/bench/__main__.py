@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from tests.bench.measuring import Options
 from tests.bench.processes import end_on_sigterm
 from tests.bench.report import to_json, to_text
 from tests.bench.rows import NAMES
 from tests.bench.run import run
-from tests.bench.session import Options
 
 _RESULTS = Path(__file__).parent / "results"
 
@@ -22,7 +22,9 @@ def main() -> int:
     end_on_sigterm()
     try:
         report = run(_options(arguments))
-    except RuntimeError as error:
+    except KeyboardInterrupt:
+        return 130
+    except (RuntimeError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     print(to_text(report))

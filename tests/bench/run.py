@@ -11,10 +11,10 @@ from typing import Protocol
 from tests.bench.bare.proxy import bare_proxy
 from tests.bench.linux import resident_mb
 from tests.bench.machine import this_machine
+from tests.bench.measuring import Measuring, Options, progress
 from tests.bench.processes import child, first_line, python_module
 from tests.bench.report import RecordCheck, Report
 from tests.bench.rows import Row, Target, bare_row, system_rows, upstream_row
-from tests.bench.session import Options, Session, progress
 from tests.bench.system import LAST_AGENT, System, running_system
 
 
@@ -38,13 +38,13 @@ def run(options: Options) -> Report:
         tempfile.TemporaryDirectory(prefix="peanut-bench-") as scratch,
         ExitStack() as started,
     ):
-        session = Session(options, report, upstream)
+        measuring = Measuring(options, report, upstream)
         subjects: list[_Subject] = []
         if not set(options.only) <= {"upstream", "bare"}:
-            subjects.append(_system(session, started, Path(scratch)))
+            subjects.append(_system(measuring, started, Path(scratch)))
         if "bare" in options.only:
-            subjects.append(_bare(session, started, Path(scratch)))
-        _measure(session, subjects)
+            subjects.append(_bare(measuring, started, Path(scratch)))
+        _measure(measuring, subjects)
     return report
 
 
@@ -63,37 +63,37 @@ class _Subject:
     rows: Sequence[Row]
 
 
-def _measure(session: Session, subjects: Sequence[_Subject]) -> None:
+def _measure(measuring: Measuring, subjects: Sequence[_Subject]) -> None:
     """All rows, then what can only be said after the load: the record, the memory, the profiles."""
-    report = session.report
+    report = measuring.report
     pids = [subject.target.pids() for subject in subjects]
     recorded = [subject.target.recorded() for subject in subjects]
-    session.measure([upstream_row(session.upstream), *(row for subject in subjects for row in subject.rows)])
+    measuring.measure([upstream_row(measuring.upstream), *(row for subject in subjects for row in subject.rows)])
     for subject, before in zip(subjects, recorded, strict=True):
         acknowledged = report.acknowledged(subject.rows[-1].name)
         report.records.append(RecordCheck(subject.title, acknowledged, subject.target.recorded() - before))
         if isinstance(subject.target, System):
             report.memory_mb = _memory_mb(subject.target)
-        session.profile(subject.rows[-1])
+        measuring.profile(subject.rows[-1])
     for subject, before_load in zip(subjects, pids, strict=True):
         now = subject.target.pids()
         report.restarted += [f"{subject.title}: {role}" for role in now if now[role] != before_load[role]]
 
 
-def _system(session: Session, started: ExitStack, scratch: Path) -> _Subject:
+def _system(measuring: Measuring, started: ExitStack, scratch: Path) -> _Subject:
     progress("starting PeanutAgent")
-    starts_s = session.report.starts_s
-    system = started.enter_context(running_system(scratch / "data", upstream_port=session.upstream.port))
+    starts_s = measuring.report.starts_s
+    system = started.enter_context(running_system(scratch / "data", upstream_port=measuring.upstream.port))
     starts_s["first"] = system.started_in_s
-    if session.options.start_again:
+    if measuring.options.start_again:
         system.restart()
         starts_s["again"] = system.started_in_s
     system.register_agents()
     return _Subject("PeanutAgent", system, system_rows(system, system.api_key, last_agent=LAST_AGENT))
 
 
-def _bare(session: Session, started: ExitStack, scratch: Path) -> _Subject:
-    proxy = started.enter_context(bare_proxy(scratch, upstream_port=session.upstream.port))
+def _bare(measuring: Measuring, started: ExitStack, scratch: Path) -> _Subject:
+    proxy = started.enter_context(bare_proxy(scratch, upstream_port=measuring.upstream.port))
     return _Subject("the bare proxy", proxy, [bare_row(proxy, proxy.api_key)])
 
 

@@ -25,9 +25,9 @@ def require_sound_json(body: bytes) -> None:
     pydantic keeps the last of two equal keys in silence, so two readers of one document could see different values.
     """
     _require_bounded_depth(body)
-    numbers: dict[str, Any] = {"parse_int": _integer, "parse_float": _float} if _EXTREME_NUMBER.search(body) else {}
+    decoder = _CAREFUL if _EXTREME_NUMBER.search(body) else _USUAL
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant, **numbers)
+        value = decoder.decode(body.decode())
         if b"\\u" in body:
             json.dumps(value, ensure_ascii=False).encode()
     except Malformed:
@@ -69,3 +69,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise Malformed(f"{name} is not JSON.")
+
+
+# Made once: json.loads makes one for each call that names a hook, and a dispatch waits for it (8 instead of 3 µs).
+_USUAL = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+_CAREFUL = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer, parse_float=_float
+)

@@ -5,7 +5,7 @@ import fcntl
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from shared.audit.appender import EntryRefused
@@ -92,10 +92,9 @@ class Outbox:
             except Exception:
                 _log.exception("outbox_failed")
             self._new.clear()
-            try:
-                await asyncio.wait_for(self._new.wait(), DELIVER_EVERY_S)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DELIVER_EVERY_S):  # wait_for can swallow a cancellation (Python 3.11)
+                    await self._new.wait()
 
     async def _deliver_all(self, append: Append) -> None:
         try:

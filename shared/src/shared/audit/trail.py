@@ -127,7 +127,7 @@ def _entry(
     """Cut to what the log takes: no text that a stranger chose may keep the entry from being recorded."""
     who, origin = change.who, context.caller.origin
     return NewEntry(
-        id=context.event_id,
+        id=context.event_id[:64],
         request_id=context.request_id[:256],
         phase=phase,
         action=change.action,

@@ -38,7 +38,10 @@ class RegisterAgent(HttpMessage):
 
 
 class AgentChanges(HttpMessage):
-    """The fields of an agent that shall change; those left out stay. `apiKey: null` removes the key."""
+    """The fields of an agent that shall change; those left out stay. `apiKey: null` removes the key.
+
+    An endpoint at another scheme, host or port without `apiKey` removes it too: a key goes only where it was given for.
+    """
 
     name: AgentName | None = None
     endpoint: Endpoint | None = None

@@ -25,10 +25,10 @@ async def monitor(upstream: FakeUpstream) -> AsyncIterator[Monitor]:
 async def test_a_new_agent_is_probed_at_once_and_others_are_not_again(monitor: Monitor, upstream: FakeUpstream) -> None:
     a, b = agent("a"), agent("b")
     monitor.follow(snapshot(1, a))
-    await monitor.first_checks(within_s=1)
+    await monitor.first_checks()
 
     monitor.follow(snapshot(2, a.changed({"weight": 9}, at=NOW), b))
-    await monitor.first_checks(within_s=1)
+    await monitor.first_checks()
 
     assert upstream.probed == ["a", "b"]
     assert [monitor.health(id).status for id in ("a", "b")] == ["online", "online"]
@@ -37,13 +37,13 @@ async def test_a_new_agent_is_probed_at_once_and_others_are_not_again(monitor: M
 async def test_a_changed_connection_is_judged_anew(monitor: Monitor, upstream: FakeUpstream) -> None:
     a = agent("a")
     monitor.follow(snapshot(1, a))
-    await monitor.first_checks(within_s=1)
+    await monitor.first_checks()
     monitor.succeeded(a)
 
     moved = a.changed({"endpoint": "https://example.com"}, at=NOW)
     monitor.follow(snapshot(2, moved))
     before = monitor.health("a")
-    await monitor.first_checks(within_s=1)
+    await monitor.first_checks()
 
     assert (before.status, before.request_count) == ("offline", 0)
     assert monitor.health("a").status == "online"
@@ -54,7 +54,7 @@ async def test_work_of_an_agent_that_is_elsewhere_by_now_does_not_count(monitor:
     a = agent("a")
     moved = a.changed({"endpoint": "https://example.com"}, at=NOW)
     monitor.follow(snapshot(1, moved))
-    await monitor.first_checks(within_s=1)
+    await monitor.first_checks()
 
     monitor.failed(a, "late")
     monitor.refused(agent("gone"))
@@ -73,28 +73,31 @@ async def test_the_result_of_a_probe_that_was_overtaken_falls_nowhere(monitor: M
     upstream.down.clear()
 
     monitor.follow(snapshot(2, a.changed({"endpoint": "https://example.com"}, at=NOW)))
-    await monitor.first_checks(within_s=1)
+    await monitor.first_checks()
     upstream.go.set()
     await asyncio.sleep(0.01)
 
     assert monitor.health("a").status == "online"
 
 
-async def test_first_checks_are_waited_for_only_so_long(monitor: Monitor, upstream: FakeUpstream) -> None:
+async def test_an_agent_that_hangs_is_waited_for_once_and_only_so_long(
+    monitor: Monitor, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.application.monitor.FIRST_CHECK_WITHIN_S", 0.05)
     upstream.slow.add("a")
     monitor.follow(snapshot(1, agent("a"), agent("b")))
     began = time.monotonic()
 
-    waited = await monitor.first_checks(within_s=0.05)
+    waits = [await monitor.first_checks() for _ in range(3)]
 
-    assert waited
+    assert waits == [True, False, False]
     assert time.monotonic() - began < 0.5
     assert (monitor.health("a").status, monitor.health("b").status) == ("offline", "online")
 
 
 async def test_checks_join_the_probe_under_way(monitor: Monitor, upstream: FakeUpstream) -> None:
     monitor.follow(snapshot(1, agent("a")))
-    await monitor.first_checks(within_s=1)
+    await monitor.first_checks()
     upstream.slow.add("a")
 
     checks = [asyncio.create_task(monitor.check("a")) for _ in range(5)]
@@ -108,7 +111,7 @@ async def test_checks_join_the_probe_under_way(monitor: Monitor, upstream: FakeU
 async def test_failed_work_is_followed_by_one_probe(monitor: Monitor, upstream: FakeUpstream) -> None:
     a = agent("a")
     monitor.follow(snapshot(1, a))
-    await monitor.first_checks(within_s=1)
+    await monitor.first_checks()
     generation = monitor.generation
     upstream.down.add("a")
 
@@ -126,7 +129,7 @@ async def test_failed_work_is_followed_by_one_probe(monitor: Monitor, upstream: 
 async def test_an_offline_agent_is_probed_again_after_a_second(monitor: Monitor, upstream: FakeUpstream) -> None:
     upstream.down.add("a")
     monitor.follow(snapshot(1, agent("a")))
-    await monitor.first_checks(within_s=1)
+    await monitor.first_checks()
     upstream.down.clear()
 
     await asyncio.sleep(1.2)
@@ -151,7 +154,7 @@ async def test_an_online_agent_is_probed_every_thirty_seconds_or_so(
 async def test_a_removed_agent_is_not_probed_any_more(monitor: Monitor, upstream: FakeUpstream) -> None:
     upstream.down.add("a")
     monitor.follow(snapshot(1, agent("a")))
-    await monitor.first_checks(within_s=1)
+    await monitor.first_checks()
 
     monitor.follow(snapshot(2))
     await asyncio.sleep(1.2)
@@ -167,7 +170,7 @@ async def test_no_more_than_some_probes_run_at_once(upstream: FakeUpstream, monk
         await asyncio.sleep(0.01)
         at_once = len(upstream.probed)
         upstream.go.set()
-        await monitor.first_checks(within_s=1)
+        await monitor.first_checks()
 
     assert at_once == 32
     assert len(upstream.probed) == 100

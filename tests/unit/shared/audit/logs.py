@@ -1,6 +1,7 @@
 """A log of one's choice behind a bus that is not there."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import orjson
@@ -12,7 +13,7 @@ from shared.ids import new_id
 
 
 class FakeLog:
-    """Answers appends as the audit service does, or not at all while it is `away`; refuses entries of the user `bad`."""
+    """Answers appends as the audit service does, or fails as one likes; refuses entries of the user `bad`."""
 
     service = "auth"
     instance = "auth-1"
@@ -59,3 +60,9 @@ def entry(**fields: Any) -> NewEntry:
         "timestamp": utc_now(),
     }
     return NewEntry(**{**values, **fields})
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not reached():  # noqa: ASYNC110  # what is waited for knows no event
+            await asyncio.sleep(0.005)

@@ -10,7 +10,7 @@ from shared.audit.encoding import encode
 from shared.audit.outbox import InstanceTaken, Outbox
 from shared.contracts.audit import NewEntry
 
-from tests.unit.shared.audit.logs import entry
+from tests.unit.shared.audit.logs import entry, until
 
 
 class Destination:
@@ -40,12 +40,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def there() -> Destination:
     return Destination()
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not reached():  # noqa: ASYNC110  # what is waited for knows no event
-            await asyncio.sleep(0.005)
 
 
 def waiting_in(directory: Path) -> list[Path]:
@@ -99,7 +93,7 @@ async def test_the_outbox_of_a_dead_process_is_adopted_and_that_of_a_living_one_
     for name in ("dead", "living"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.json").write_bytes(encode(entry(id=name)))
-    with open(tmp_path / "living" / "lock", "w") as lock:
+    with (tmp_path / "living" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
         async with Outbox(tmp_path, "auth-1").delivering(there.append):
@@ -181,7 +175,7 @@ async def test_a_name_that_another_process_has_is_refused(
 
 async def test_a_start_waits_for_who_is_just_delivering_for_it(tmp_path: Path, there: Destination) -> None:
     (tmp_path / "auth-1").mkdir()
-    adopter = open(tmp_path / "auth-1" / "lock", "w")  # noqa: SIM115  # closed later, which unlocks it
+    adopter = (tmp_path / "auth-1" / "lock").open("w")
     fcntl.flock(adopter, fcntl.LOCK_EX)
     asyncio.get_running_loop().call_later(0.1, adopter.close)
 

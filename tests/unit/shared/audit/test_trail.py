@@ -10,7 +10,7 @@ from shared.contracts.audit import Action, Outcome
 from shared.errors import Forbidden, PlatformError
 from shared.principal import Caller, Origin, Principal, PrincipalKind, Role
 
-from tests.unit.shared.audit.logs import FakeLog
+from tests.unit.shared.audit.logs import FakeLog, until
 
 AGENT = Resource("agent", "a1")
 ANN = Principal(kind=PrincipalKind.SESSION, user_id="ann", email="ann@example.org", role=Role.ADMIN, credential_id="s1")
@@ -97,9 +97,7 @@ async def test_an_outcome_that_cannot_be_recorded_comes_later_by_the_outbox(
     assert recorded(log, "phase") == [("intent",)]
 
     log.away = False
-    async with asyncio.timeout(5):
-        while len(log.entries) < 2:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(log.entries) == 2)
 
     assert recorded(log, "phase") == [("intent",), ("outcome",)]
 
@@ -110,9 +108,7 @@ async def test_an_outcome_that_the_log_refuses_is_set_aside_and_the_effect_stand
     change = Change(Action.AGENT_REQUEST, AGENT, who=ANN.model_copy(update={"user_id": "bad"}))
 
     await trail.conclude(change, call(), Outcome.SUCCESS)
-    async with asyncio.timeout(5):
-        while not list((tmp_path / "outbox" / "auth-1" / "refused").glob("*.json")):
-            await asyncio.sleep(0.01)
+    await until(lambda: any((tmp_path / "outbox" / "auth-1" / "refused").glob("*.json")))
 
     assert "audit_outcome_refused" in caplog.messages
 
@@ -144,9 +140,7 @@ async def test_a_defence_does_not_wait_for_the_log(trail: AuditTrail, log: FakeL
         await trail.defend(Action.AUTH_LOGOUT, Resource("session", "s1"), call(), {"n": 1})
     log.paused = False
 
-    async with asyncio.timeout(5):
-        while not log.entries:
-            await asyncio.sleep(0.01)
+    await until(lambda: bool(log.entries))
     assert recorded(log, "action", "phase", "outcome", "details") == [("auth.logout", "outcome", "success", {"n": 1})]
 
 

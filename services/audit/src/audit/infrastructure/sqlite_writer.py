@@ -52,41 +52,37 @@ class SqliteLogWriter:
 
     async def commit(self, drafts: Sequence[Draft], seen: Head) -> Commit:
         """See LogWriter."""
-        async with self._turn:
-            connection = await self._begin()
-            try:
-                commit = _record(connection, drafts, seen)
-                connection.execute("COMMIT")
-            except BaseException as error:
-                raise self._failed(error) from error
-            return commit
+        async with self._transaction() as connection:
+            return _record(connection, drafts, seen)
 
     async def try_writing(self) -> None:
         """See LogWriter. It really writes: taking the lock alone succeeds on a full disk."""
-        async with self._turn:
-            connection = await self._begin()
-            try:
-                connection.execute("UPDATE probe SET writes = writes + 1")
-                connection.execute("COMMIT")
-            except BaseException as error:
-                raise self._failed(error) from error
+        async with self._transaction() as connection:
+            connection.execute("UPDATE probe SET writes = writes + 1")
 
     async def overdue(self, before: int, limit: int) -> list[Row]:
         """See LogWriter."""
-        async with self._turn:
-            connection = await self._begin()
-            try:
-                rows = [to_row(row) for row in connection.execute(_OVERDUE, (before, limit))]
-                connection.execute("COMMIT")
-            except BaseException as error:
-                raise self._failed(error) from error
-            return rows
+        async with self._transaction() as connection:
+            return [to_row(row) for row in connection.execute(_OVERDUE, (before, limit))]
 
     def close(self) -> None:
         """Closes the file; the next call opens it again."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[sqlite3.Connection]:
+        async with self._turn:
+            connection = await self._begin()
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except (sqlite3.Error, OSError) as error:
+                raise self._failed(error) from error
+            except BaseException:
+                self.close()
+                raise
 
     async def _begin(self) -> sqlite3.Connection:
         """A connection that holds the write lock. Another process keeps it for a millisecond at a time."""
@@ -112,15 +108,12 @@ class SqliteLogWriter:
             self._inode = inode
         return self._connection
 
-    def _failed(self, error: BaseException) -> BaseException:
+    def _failed(self, error: sqlite3.Error | OSError) -> LogUnavailable:
         self.close()  # rolls back, and a file that was full or gone is opened afresh
-        if not isinstance(error, (sqlite3.Error, OSError)):
-            return error
         _log.error("log_not_written", extra={"error": type(error).__name__, "detail": str(error)})
-        found = meaning_of(error) if isinstance(error, sqlite3.Error) else None
-        if isinstance(found, LogDamaged):
+        if isinstance(error, sqlite3.Error) and isinstance(meaning_of(error), LogDamaged):
             return LogUnavailable("The audit log is damaged; nothing was recorded.")
-        return found or LogUnavailable("The audit log cannot be reached now; nothing was recorded.")
+        return LogUnavailable("The audit log cannot be reached now; nothing was recorded.")
 
 
 @asynccontextmanager

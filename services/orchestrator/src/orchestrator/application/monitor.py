@@ -14,6 +14,7 @@ from orchestrator.domain.agent import Agent, AgentType
 from orchestrator.domain.health import Health
 
 PROBE_WITHIN_S = 5.0
+FIRST_CHECK_WITHIN_S = 1.0
 PROBE_EVERY_S = 30.0
 MAX_PROBES = 32
 
@@ -26,6 +27,7 @@ class _Watched:
     health: Health = field(default_factory=Health)
     probing: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
+    patience_until_s: float = field(default_factory=lambda: time.monotonic() + FIRST_CHECK_WITHIN_S)
 
 
 class Monitor:
@@ -90,11 +92,17 @@ class Monitor:
         """Whether the agent may be chosen."""
         return self._watched[agent.id].health.takes_work
 
-    async def first_checks(self, *, within_s: float) -> bool:
-        """Waits, at most so long, until every agent has been probed at least once. Whether there was any wait."""
+    async def first_checks(self) -> bool:
+        """Waits for the first probes of agents that have been seen just now. Whether there was anything to wait for.
+
+        An agent that hangs holds everybody up once, for at most FIRST_CHECK_WITHIN_S after it was seen first.
+        """
         if not self._unchecked:
             return False
-        await asyncio.wait([self._probe(watched) for watched in self._unchecked], timeout=within_s)
+        patience_s = max(watched.patience_until_s for watched in self._unchecked) - time.monotonic()
+        if patience_s <= 0:
+            return False
+        await asyncio.wait([self._probe(watched) for watched in self._unchecked], timeout=patience_s)
         return True
 
     async def check(self, id: str) -> Health:

@@ -9,7 +9,6 @@ from orchestrator.application.registry import Registry, Snapshot
 from orchestrator.domain.agent import Agent, AgentNotFound
 from orchestrator.domain.choice import Rotation
 
-FIRST_CHECK_WITHIN_S = 1.0
 MAX_ROTATIONS = 1024
 RETRY_AFTER_S = 5
 
@@ -44,9 +43,9 @@ class Pool:
         return snapshot
 
     async def checked(self) -> Snapshot:
-        """The same, after the agents' first probes unless those take longer than a second."""
+        """The same, after the first probes of agents that are new, unless those take longer than a second."""
         snapshot = await self.current()
-        if await self._monitor.first_checks(within_s=FIRST_CHECK_WITHIN_S):
+        if await self._monitor.first_checks():
             return await self.current()  # there may be others by now
         return snapshot
 

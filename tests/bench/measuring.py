@@ -31,7 +31,7 @@ class Options:
     """Where to write profiles, if at all."""
 
 
-class Session:
+class Measuring:
     """Measures rows and puts them into the report."""
 
     def __init__(self, options: Options, report: Report, upstream: Target) -> None:

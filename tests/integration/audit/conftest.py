@@ -1,0 +1,17 @@
+"""A running audit service for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.audit.installation import Installation
+from tests.integration.bus import Nats
+
+
+@pytest.fixture
+def audit(nats: Nats, tmp_path: Path) -> Iterator[Installation]:
+    installation = Installation(nats, tmp_path)
+    installation.start()
+    yield installation
+    installation.end()
