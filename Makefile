@@ -62,8 +62,8 @@ lock: environment ## choose versions anew, within what the pyprojects allow
 	@$(COMPILE) --upgrade --group dev $(foreach package,$(PACKAGES),--no-emit-package peanut-$(package)) \
 		-o deploy/locks/dev.txt pyproject.toml
 
-bench: environment ## how fast it is, on this machine
-	@$(VENV)/python -m tests.bench
+bench: environment ## how fast it is, on this machine; ARGS=--quick
+	@$(VENV)/python -m tests.bench $(ARGS)
 
 clean: ## remove the environment and caches; .env and data stay
 	@rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

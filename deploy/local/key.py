@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 
 from pydantic import ValidationError
-from shared.bus import call_context, connect
-from shared.contracts.auth import ISSUE_KEY, IssueKey
-from shared.errors import PlatformError
-from shared.principal import Caller, Principal, PrincipalKind, Role
 
 from deploy.local import environment, settings
 from deploy.local.problem import Problem
 from deploy.local.settings import Settings
+from shared.bus import call_context, connect
+from shared.contracts.auth import ISSUE_KEY, IssueKey
+from shared.errors import PlatformError
+from shared.principal import Caller, Principal, PrincipalKind, Role
 
 _WITHIN_S = 3.0
 

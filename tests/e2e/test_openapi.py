@@ -4,6 +4,7 @@ import re
 
 import httpx
 import pytest
+
 from edge.routes.hot import hot_routes
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from shared.bus import CallContext, call_context
 from shared.principal import Caller, Origin, Principal, PrincipalKind, Role
-
 from tests.integration.bus import Nats
 
 

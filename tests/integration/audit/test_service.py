@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
 from shared.audit import AuditTrail, AuditUnavailable, Change, Resource, open_trail
 from shared.audit.appender import Appender
 from shared.bus import NOTHING, Bus, call_context
@@ -15,7 +16,6 @@ from shared.contracts.health import health_contract
 from shared.errors import PlatformError
 from shared.ids import new_id
 from shared.principal import Role
-
 from tests.integration.audit.installation import Installation, by
 from tests.integration.bus import Nats, bus_as
 

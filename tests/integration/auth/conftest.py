@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from shared.bus import Bus
 
+from shared.bus import Bus
 from tests.integration.auth.installation import AuditLog, Installation, audit_running, whole
 from tests.integration.bus import bus_as
 

@@ -14,7 +14,6 @@ from shared.contracts.audit import Append, NewEntry, Receipt, Receipts, append_c
 from shared.contracts.health import health_contract
 from shared.errors import PlatformError
 from shared.principal import Caller, Origin, Principal
-
 from tests.integration.bus import Nats, bus_as
 
 ADMIN = "admin@peanut.local"

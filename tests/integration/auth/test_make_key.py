@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from shared.bus import Bus
-from shared.contracts import auth
-from shared.principal import Role
 
 from deploy.local import key
 from deploy.local.problem import Problem
+from shared.bus import Bus
+from shared.contracts import auth
+from shared.principal import Role
 from tests.integration.auth.installation import ADMIN, AuditLog, Installation, context
 from tests.integration.ports import free_port
 

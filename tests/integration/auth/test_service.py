@@ -6,13 +6,13 @@ import time
 
 import pytest
 from pydantic import SecretStr
+
 from shared.bus import NOTHING, Bus, read
 from shared.contracts import auth
 from shared.contracts.auth import IDENTITIES
 from shared.errors import PlatformError
 from shared.principal import Principal, PrincipalKind, Role
 from shared.versions import Version, version_contract, version_subject
-
 from tests.integration.auth.installation import (
     ADMIN,
     PASSWORD,

@@ -19,7 +19,6 @@ from shared.contracts.orchestrator import (
     RegisterAgent,
 )
 from shared.principal import Role
-
 from tests.integration.orchestrator.cluster import by
 from tests.integration.orchestrator.upstreams import Upstream
 

@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from orchestrator.main import serving
 from orchestrator.settings import OrchestratorSettings
-from pydantic import SecretStr
 from shared.bus import CallContext, call_context
 from shared.contracts.audit import Append, NewEntry, Phase, Receipt, Receipts, append_contract
 from shared.principal import Caller, Origin, Principal, PrincipalKind, Role
 from shared.process import Stop
-
 from tests.integration.bus import Nats, bus_as
 
 KEY = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210"

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from orchestrator.prepare import prepare
 from shared.bus import Bus
-
 from tests.integration.bus import Nats, bus_as
 from tests.integration.orchestrator.cluster import AuditLog, audit_service, replica
 from tests.integration.orchestrator.upstreams import Upstream, upstream

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+
 from orchestrator.prepare import prepare
 from shared.bus import NOTHING, Bus
 from shared.contracts.audit import Outcome, Phase
@@ -24,7 +25,6 @@ from shared.contracts.orchestrator import (
 )
 from shared.errors import ErrorCode, PlatformError
 from shared.principal import Role
-
 from tests.integration.bus import Nats, bus_as
 from tests.integration.orchestrator import upstreams
 from tests.integration.orchestrator.calls import dispatch, look, register, remove_built_in

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import orjson
 import pytest
+
 from shared.bus import Bus
 from shared.contracts.audit import Outcome
 from shared.contracts.orchestrator import DISPATCH, Dispatch
 from shared.errors import ErrorCode, PlatformError
 from shared.principal import PrincipalKind, Role
-
 from tests.integration.bus import Nats, bus_as
 from tests.integration.orchestrator import upstreams
 from tests.integration.orchestrator.calls import dispatch, eventually, look, register, remove_built_in

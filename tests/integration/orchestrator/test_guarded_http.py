@@ -4,12 +4,12 @@ import ipaddress
 from collections.abc import AsyncIterator
 
 import pytest
+
 from orchestrator.application.upstreams import UpstreamFailure, UpstreamTimeout
 from orchestrator.domain.endpoint import Address, EndpointPolicy
 from orchestrator.infrastructure import guarded_http
 from orchestrator.infrastructure.endpoint_guard import EndpointGuard
 from orchestrator.infrastructure.guarded_http import GuardedHttp, open_http
-
 from tests.integration.orchestrator import upstreams
 from tests.integration.orchestrator.upstreams import Upstream
 

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from shared.bus.responder import settle
 
+from shared.bus.responder import settle
 from tests.integration.bus import Nats
 
 

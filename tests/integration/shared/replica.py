@@ -10,7 +10,6 @@ from pathlib import Path
 from shared.bus import CallContext, connect
 from shared.logging import configure_logging
 from shared.process import Stop, run
-
 from tests.integration.shared.calls import CHANGE, READ, Text
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+
 from shared.bus import Bus, CallContext, Contract, Kind, responder
 from shared.bus.bus import ReplyNotUnderstood
 from shared.bus.requester import NoResponder, OutcomeUnknown
@@ -18,7 +19,6 @@ from shared.errors import (
     RemoteFailure,
     TooLarge,
 )
-
 from tests.integration.bus import Nats, bus_as
 from tests.integration.shared.calls import APPEND, CALLER, CHANGE, DISPATCH, ITSELF, READ, Text, echo, within
 from tests.integration.shared.clients import client_as

@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
-from shared.bus import connect
-from shared.bus.bus import BusRefused, BusUnreachable
 
+from shared.bus import connect
+from shared.bus.connecting import BusRefused, BusUnreachable
 from tests.integration.bus import Nats, bus_as
 from tests.integration.ports import free_port
 from tests.integration.shared.calls import READ, Text, echo, within

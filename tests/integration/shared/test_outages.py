@@ -6,10 +6,10 @@ import signal
 import time
 
 import pytest
+
 from shared.bus import Bus, CallContext
 from shared.bus.requester import OutcomeUnknown, ReplicaSilent
 from shared.errors import RemoteFailure, Unavailable
-
 from tests.integration.bus import Nats, bus_as
 from tests.integration.shared.calls import CHANGE, READ, Text, echo, within
 from tests.integration.shared.processes import replica, said, serving_replicas

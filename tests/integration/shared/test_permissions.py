@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 from nats.aio.msg import Msg
+
+from deploy.nats.permissions import USERS, BusUser
 from shared.bus import Contract
 from shared.bus.responder import settle
 from shared.contracts import audit, auth, orchestrator
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
-
-from deploy.nats.permissions import USERS, BusUser
 from tests.integration.bus import Nats
 from tests.integration.shared.clients import client_as, may_publish, may_subscribe
 from tests.integration.shared.waiting import until

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+
 from shared.bus import Bus, write
 from shared.contracts.auth import IDENTITIES
 from shared.errors import Unavailable
 from shared.versions import Version, VersionPublisher, VersionWatch, asking, version_contract, version_subject
-
 from tests.integration.bus import Nats, bus_as
 from tests.integration.shared.waiting import until
 

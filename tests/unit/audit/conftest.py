@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.audit.logs import new_log
+from tests.unit.audit.logs import Threads, new_log
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,6 @@ def log_file(empty_log: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
+def workshop() -> Iterator[Threads]:
     with ThreadPoolExecutor(3) as executor:
-        yield executor
+        yield Threads(executor)

@@ -1,15 +1,19 @@
 """Logs for tests: a migrated file, drafts to fill it with, and a forger's way into it."""
 
+import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from audit.domain.chain import EMPTY, Head
 from audit.domain.entry import Draft
 from audit.infrastructure.sqlite_writer import SqliteLogWriter
 from shared.ids import new_id
 from shared.migrations import migrate
+
+T = TypeVar("T")
 
 
 def new_log(file: Path) -> Path:
@@ -58,3 +62,13 @@ def stored(file: Path, sql: str, *values: object) -> list[Any]:
         return connection.execute(sql, values).fetchall()
     finally:
         connection.close()
+
+
+class Threads:
+    """A workshop that starts no processes."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    async def do(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)

@@ -2,8 +2,8 @@ import os
 from pathlib import Path
 
 import pytest
-from audit import prepare
 
+from audit import prepare
 from tests.unit.audit.logs import stored
 
 

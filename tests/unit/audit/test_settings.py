@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from audit.settings import AuditSettings
 from shared.settings import load
 

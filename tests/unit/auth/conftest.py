@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from shared.migrations import migrate
 
+from shared.migrations import migrate
 from tests.unit.auth.world import Log, World, open_world
 
 

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from auth import prepare
 from auth.domain.password import ScryptCost
 from auth.infrastructure.scrypt_passwords import open_passwords
 from auth.infrastructure.sql_users import SqlUsers
 from shared.database import open_database
 from shared.principal import Role
-
 from tests.unit.auth.world import NOW
 
 

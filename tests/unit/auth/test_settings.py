@@ -1,6 +1,7 @@
 """Settings: weak ones stop the start with one line that does not repeat them."""
 
 import pytest
+
 from auth.settings import AuthSettings, PrepareSettings
 from shared.settings import load
 

@@ -8,6 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import SecretStr
+from sqlalchemy import update
+
 from auth.application.identities import Identities
 from auth.application.keys import Keys
 from auth.application.passwords import Passwords
@@ -23,7 +26,6 @@ from auth.infrastructure.sql_sessions import SqlSessions
 from auth.infrastructure.sql_users import SqlUsers
 from auth.infrastructure.sql_versions import SqlVersions
 from auth.infrastructure.tables import users
-from pydantic import SecretStr
 from shared.audit import AuditTrail, AuditUnavailable
 from shared.audit.appender import Appender
 from shared.audit.outbox import Outbox
@@ -33,7 +35,6 @@ from shared.database import Database, open_database
 from shared.ids import new_id
 from shared.paging import Cursors
 from shared.principal import Caller, Origin, Principal, PrincipalKind, Role
-from sqlalchemy import update
 
 CHEAP = ScryptCost(n=16, r=1, p=1)
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)

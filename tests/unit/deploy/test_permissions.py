@@ -3,11 +3,11 @@
 import re
 
 import pytest
+
+from deploy.nats.permissions import SERVICES, USERS, BusUser, configuration
 from shared.contracts.audit import append_contract
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
-
-from deploy.nats.permissions import SERVICES, USERS, BusUser, configuration
 
 everybody = pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
 

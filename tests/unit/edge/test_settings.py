@@ -1,4 +1,5 @@
 import pytest
+
 from edge.settings import EdgeSettings
 from shared.settings import load
 

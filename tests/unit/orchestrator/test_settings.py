@@ -1,9 +1,9 @@
 """Settings: allowed places in their canonical spelling, and bad ones refused by name."""
 
 import pytest
-from shared.settings import load
 
 from orchestrator.settings import OrchestratorSettings
+from shared.settings import load
 
 KEY = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210"
 

@@ -3,9 +3,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from shared.database import Database, open_database
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
+
+from shared.database import Database, open_database
 
 
 @pytest.fixture

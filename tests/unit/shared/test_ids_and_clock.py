@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from shared.clock import from_unix_ms, rfc3339, to_unix_ms, unix_ms, utc_now
 from shared.ids import is_id, new_id
 

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from shared.errors import Malformed
 from shared.json import MAX_DEPTH, require_sound_json
 

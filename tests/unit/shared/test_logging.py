@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+
 from shared.logging import configure_logging, trace_id_of_call
 
 _log = logging.getLogger("shared.test")

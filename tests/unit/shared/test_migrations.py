@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from shared.database import open_database
 from sqlalchemy import text
+
+from shared.database import open_database
 
 ENVIRONMENT = "from shared.alembic_run import run_in_alembic\n\nrun_in_alembic()\n"
 REVISION = """

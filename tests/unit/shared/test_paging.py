@@ -3,6 +3,7 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from shared.errors import InvalidFields
 from shared.paging import Cursors
 

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from shared.errors import ErrorCode, Forbidden
 from shared.principal import Caller, Origin, Principal, PrincipalKind, Role, decode_caller, encode_caller
 

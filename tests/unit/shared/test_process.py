@@ -6,6 +6,7 @@ from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 
 import pytest
+
 from shared.process import Stop
 
 PROGRAM = """

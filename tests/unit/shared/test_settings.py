@@ -3,6 +3,7 @@ from typing import Annotated
 
 import pytest
 from pydantic import AfterValidator, Field, SecretStr, model_validator
+
 from shared.settings import ServiceSettings, load, require_key, require_secret
 
 STRONG = "correct horse battery staple, and then some"

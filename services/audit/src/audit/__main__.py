@@ -1,7 +1,6 @@
 """`python -m audit` runs one replica."""
 
-from shared.process import run
-
 from audit.main import main
+from shared.process import run
 
 run(main)

@@ -1,15 +1,6 @@
 """Wiring: the only module that knows all parts of the audit service."""
 
 import logging
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-
-from shared.bus import connect
-from shared.logging import configure_logging
-from shared.process import Stop
-from shared.settings import load
 
 from audit.application.appends import Appends
 from audit.application.concluding import Concluder
@@ -19,11 +10,13 @@ from audit.application.queries import Queries
 from audit.application.scrubbing import Scrubber
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 from audit.infrastructure.sqlite_writer import open_writer
+from audit.infrastructure.worker_processes import open_worker
 from audit.interface.bus import endpoints
 from audit.settings import AuditSettings
-
-READERS = 3
-"""Threads that read and hash: one for the scrubber, one for queries, one for those that want the whole log verified."""
+from shared.bus import connect
+from shared.logging import configure_logging
+from shared.process import Stop
+from shared.settings import load
 
 _log = logging.getLogger(__name__)
 
@@ -34,29 +27,22 @@ async def main(stop: Stop) -> None:
     instance = settings.instance_of("audit")
     configure_logging("audit", instance, settings.log_level)
     knowledge = Knowledge()
-    async with open_writer(settings.log_file) as writer:
-        with _reading(settings.log_file) as (reader, threads):
-            async with connect(
+    reader = SqliteLogReader(settings.log_file)
+    with open_worker() as worker:
+        async with (
+            open_writer(settings.log_file) as writer,
+            connect(
                 settings.nats_url,
                 service="audit",
                 instance=instance,
                 nkey_file=settings.nkey_of("audit"),
                 on_lost=stop.failed,
-            ) as bus:
-                appends = Appends(writer, knowledge)
-                scrubber = Scrubber(reader, knowledge, threads)
-                async with scrubber.running(), Concluder(appends, writer).running():
-                    queries = Queries(reader, knowledge, threads)
-                    await bus.serve(*endpoints(appends, queries, Health(appends, knowledge)))
-                    _log.info("ready")
-                    await stop.wait()
-
-
-@contextmanager
-def _reading(file: Path) -> Iterator[tuple[SqliteLogReader, ThreadPoolExecutor]]:
-    reader = SqliteLogReader(file)
-    with ThreadPoolExecutor(READERS, thread_name_prefix="audit-reader") as threads:
-        try:
-            yield reader, threads
-        finally:
-            reader.close()
+            ) as bus,
+        ):
+            appends = Appends(writer, knowledge)
+            scrubber = Scrubber(reader, knowledge, worker)
+            async with scrubber.running(), Concluder(appends, writer).running():
+                queries = Queries(reader, knowledge, worker, scrubber)
+                await bus.serve(*endpoints(appends, queries, Health(appends, knowledge)))
+                _log.info("ready")
+                await stop.wait()

@@ -2,10 +2,9 @@
 
 import os
 
+from audit.settings import AuditSettings
 from shared.migrations import migrate
 from shared.settings import load
-
-from audit.settings import AuditSettings
 
 
 def main() -> None:

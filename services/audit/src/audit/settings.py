@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import model_validator
+
 from shared.settings import ServiceSettings
 
 _SQLITE = ("sqlite", "sqlite+aiosqlite")

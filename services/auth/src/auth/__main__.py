@@ -1,7 +1,6 @@
 """`python -m auth` runs one replica."""
 
-from shared.process import run
-
 from auth.main import main
+from shared.process import run
 
 run(main)

@@ -6,17 +6,6 @@ import logging
 import secrets
 
 from pydantic import SecretStr
-from shared.audit import AuditTrail, open_trail
-from shared.bus import Endpoint, connect
-from shared.clock import utc_now
-from shared.contracts.auth import IDENTITIES
-from shared.contracts.health import health_contract
-from shared.database import Database, open_database
-from shared.logging import configure_logging
-from shared.paging import Cursors
-from shared.process import Stop
-from shared.settings import load
-from shared.versions import VersionPublisher, version_contract
 
 from auth.application.clean_up import cleaning_up
 from auth.application.identities import Identities
@@ -34,6 +23,17 @@ from auth.infrastructure.sql_users import SqlUsers
 from auth.infrastructure.sql_versions import SqlVersions
 from auth.interface.bus import endpoints, health
 from auth.settings import AuthSettings
+from shared.audit import AuditTrail, open_trail
+from shared.bus import Endpoint, connect
+from shared.clock import utc_now
+from shared.contracts.auth import IDENTITIES
+from shared.contracts.health import health_contract
+from shared.database import Database, open_database
+from shared.logging import configure_logging
+from shared.paging import Cursors
+from shared.process import Stop
+from shared.settings import load
+from shared.versions import VersionPublisher, version_contract
 
 _log = logging.getLogger(__name__)
 

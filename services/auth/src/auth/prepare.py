@@ -9,18 +9,17 @@ import secrets
 import sys
 from datetime import datetime
 
+from auth.domain.password import ScryptCost, readable_password
+from auth.domain.user import FIRST_ADMIN_EMAIL, User, UserId
+from auth.infrastructure.scrypt_passwords import open_passwords
+from auth.infrastructure.sql_users import SqlUsers
+from auth.settings import PrepareSettings
 from shared.clock import utc_now
 from shared.database import open_database
 from shared.ids import new_id
 from shared.migrations import migrate
 from shared.principal import Role
 from shared.settings import load
-
-from auth.domain.password import ScryptCost, readable_password
-from auth.domain.user import FIRST_ADMIN_EMAIL, User, UserId
-from auth.infrastructure.scrypt_passwords import open_passwords
-from auth.infrastructure.sql_users import SqlUsers
-from auth.settings import PrepareSettings
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
-from shared.settings import ServiceSettings, require_secret
 
 from auth.domain.password import weakness_of
 from auth.domain.user import FIRST_ADMIN_EMAIL
 from auth.infrastructure.common_passwords import is_common
+from shared.settings import ServiceSettings, require_secret
 
 StrongSecret = Annotated[SecretStr, AfterValidator(require_secret)]
 

@@ -1,7 +1,6 @@
 """Starts the edge."""
 
-from shared.process import run
-
 from edge.main import main
+from shared.process import run
 
 run(main)

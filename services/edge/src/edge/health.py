@@ -5,12 +5,11 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Literal, TypeVar
 
+from shared import VERSION
 from shared.bus import NOTHING, Bus, Message, Moment, call_context
 from shared.clock import utc_now
 from shared.contracts.health import health_contract
 from shared.errors import PlatformError
-
-from shared import VERSION
 
 SERVICES = ("auth", "orchestrator", "audit")
 ASK_WITHIN_S = 2.0

@@ -3,13 +3,12 @@
 import asyncio
 from collections import OrderedDict, defaultdict
 
+from edge.http.credentials import Shown
 from shared.bus import Bus, call_context, write
 from shared.clock import to_unix_ms, unix_ms
 from shared.contracts.auth import IDENTITIES, RESOLVE, Identity
 from shared.principal import Caller, Origin
 from shared.versions import VersionWatch, asking
-
-from edge.http.credentials import Shown
 
 MAX_REMEMBERED = 20_000
 MAX_ORIGINS = 16

@@ -2,13 +2,6 @@
 
 import logging
 
-from shared.audit import open_trail
-from shared.bus import CallContext, Nothing, connect
-from shared.contracts.health import Health, health_contract
-from shared.logging import configure_logging
-from shared.process import Stop
-from shared.settings import load
-
 from edge.health import HealthCheck
 from edge.http.addresses import ClientAddresses
 from edge.http.origins import Origins
@@ -19,6 +12,12 @@ from edge.refusals import Refusals
 from edge.routes.app import behind_pipeline, fastapi_app
 from edge.routes.hot import hot_routes
 from edge.settings import EdgeSettings
+from shared.audit import open_trail
+from shared.bus import CallContext, Nothing, connect
+from shared.contracts.health import Health, health_contract
+from shared.logging import configure_logging
+from shared.process import Stop
+from shared.settings import load
 
 _log = logging.getLogger(__name__)
 

@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from shared.audit import AuditTrail, Change, Resource
-from shared.bus import CallContext, Kind
-from shared.contracts.audit import Action, Outcome
-
 from edge.http.addresses import address_prefix
 from edge.http.request import Request
 from edge.http.response import Response
+from shared.audit import AuditTrail, Change, Resource
+from shared.bus import CallContext, Kind
+from shared.contracts.audit import Action, Outcome
 
 REPEAT_AFTER_S = 60.0
 SWEEP_EVERY_S = 5.0

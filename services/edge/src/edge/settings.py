@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
+
 from shared.settings import ServiceSettings
 
 Network = IPv4Network | IPv6Network

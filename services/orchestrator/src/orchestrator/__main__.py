@@ -1,7 +1,6 @@
 """`python -m orchestrator`: runs the service."""
 
-from shared.process import run
-
 from orchestrator.main import main
+from shared.process import run
 
 run(main)

@@ -4,19 +4,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shared.audit import open_trail
-from shared.bus import CallContext, Nothing, connect
-from shared.clock import utc_now
-from shared.contracts.health import Health, health_contract
-from shared.contracts.orchestrator import AGENTS
-from shared.database import open_database
-from shared.ids import new_id
-from shared.logging import configure_logging
-from shared.paging import Cursors
-from shared.process import Stop
-from shared.settings import load
-from shared.versions import VersionPublisher, VersionWatch
-
 from orchestrator.application.agents import Agents
 from orchestrator.application.dispatching import Dispatching
 from orchestrator.application.monitor import Monitor
@@ -32,6 +19,18 @@ from orchestrator.infrastructure.sql_agents import SqlAgents
 from orchestrator.infrastructure.upstreams import Echo, HttpUpstream, Ollama, OpenAi
 from orchestrator.interface.bus import endpoints
 from orchestrator.settings import OrchestratorSettings
+from shared.audit import open_trail
+from shared.bus import CallContext, Nothing, connect
+from shared.clock import utc_now
+from shared.contracts.health import Health, health_contract
+from shared.contracts.orchestrator import AGENTS
+from shared.database import open_database
+from shared.ids import new_id
+from shared.logging import configure_logging
+from shared.paging import Cursors
+from shared.process import Stop
+from shared.settings import load
+from shared.versions import VersionPublisher, VersionWatch
 
 SERVICE = "orchestrator"
 

@@ -2,14 +2,13 @@
 
 import asyncio
 
+from orchestrator.domain.agent import Agent, AgentId
+from orchestrator.infrastructure.sql_agents import SqlAgents
 from shared.clock import utc_now
 from shared.database import open_database
 from shared.ids import new_id
 from shared.migrations import migrate
 from shared.settings import ServiceSettings, load
-
-from orchestrator.domain.agent import Agent, AgentId
-from orchestrator.infrastructure.sql_agents import SqlAgents
 
 BUILT_IN = ("echo-1", "echo-2")
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr, field_validator
+
 from shared.settings import ServiceSettings, require_key
 
 OLLAMA_PORT = 11434

@@ -1,6 +1,7 @@
 """The bus: typed calls, events and versions over NATS."""
 
-from shared.bus.bus import Bus, connect
+from shared.bus.bus import Bus
+from shared.bus.connecting import connect
 from shared.bus.context import CallContext, call_context
 from shared.bus.contract import Contract, Endpoint, Kind
 from shared.bus.messages import NOTHING, HttpMessage, Message, Moment, Nothing, Secret, read, write

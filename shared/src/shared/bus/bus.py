@@ -1,14 +1,11 @@
-"""A service's connection to the bus: calls out, calls in, events, and the way it starts, breaks, heals and ends."""
+"""What a service may do on the bus: calls out, calls in, and events."""
 
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import nkeys
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -29,7 +26,6 @@ Event = Callable[[bytes], Awaitable[None]]
 
 READ_PATIENCE_S = 0.75
 """How long a replica may say nothing about a read before another is asked; its first sign of work comes sooner."""
-ERRORS_EVERY_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -124,14 +120,21 @@ class Bus:
         await subscription.unsubscribe()
         return found
 
+    @property
+    def last_error(self) -> str:
+        """What nats-py says of the last failure, for the log."""
+        return str(self._client.last_error)
+
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         """Calls back after each reconnection: events may have been missed."""
         self._on_reconnect.append(callback)
 
-    async def _start(self) -> None:
+    async def start(self) -> None:
+        """Makes calls out possible."""
         await self._requester.start()
 
-    async def _end(self) -> None:
+    async def end(self) -> None:
+        """Answers the calls in flight and closes the connection."""
         await self._responder.drain()
         if self._client.is_connected:
             try:
@@ -140,129 +143,13 @@ class Bus:
                 _log.warning("bus_left_unflushed")
         await self._client.close()
 
-    def _disconnected(self) -> None:
+    def disconnected(self) -> None:
+        """The connection broke."""
         self._responder.disconnected()
         self._requester.disconnected()
 
-    def _reconnected(self) -> None:
+    def reconnected(self) -> None:
+        """The connection is there again."""
         self._requester.reconnected()
         for callback in self._on_reconnect:
             callback()
-
-
-class BusUnreachable(PlatformError):
-    """The bus could not be reached at the start."""
-
-    reason = "bus-unreachable"
-
-
-class BusRefused(PlatformError):
-    """The bus does not know this identity, or there is none; trying again would change nothing."""
-
-    reason = "bus-refused"
-
-
-@asynccontextmanager
-async def connect(
-    url: str, *, service: str, instance: str, nkey_file: Path, on_lost: Callable[[], None], within: float = 30.0
-) -> AsyncIterator[Bus]:
-    """Connects as the bus user `service`, reconnects for ever, and drains at the end.
-
-    `on_lost` is called when the connection is lost for good, because nats-py gives it up or the server refuses this
-    identity from now on: the process should end and be started again. Raises BusRefused when the server refuses it
-    at once, and BusUnreachable after `within` seconds without a server.
-    """
-    client = Client()
-    bus = Bus(client, service, instance)
-    line = _Line(bus, on_lost)
-    seed = _seed_in(nkey_file)
-    try:
-        await _first_connect(client, line, url, name=instance, seed=seed, within=within)
-        line.up = True
-        await bus._start()
-        yield bus
-    finally:
-        line.up = False
-        await bus._end()
-
-
-class _Line:
-    """What nats-py tells of a connection, said on to the bus and the log. Nothing is lost before it was up."""
-
-    def __init__(self, bus: Bus, on_lost: Callable[[], None]) -> None:
-        self.up = False
-        self.user = bus.service
-        self._bus = bus
-        self._on_lost = on_lost
-        self._last_error = ""
-        self._silent_until = 0.0
-
-    async def on_error(self, error: Exception) -> None:
-        text = str(error)
-        if "authorization violation" in text.lower():
-            if not self.up:
-                raise BusRefused("The NATS server does not know this identity.")  # nats-py would try for ever
-            self._lost(text)
-            return
-        now = asyncio.get_running_loop().time()
-        if text != self._last_error or now >= self._silent_until:  # a dead server makes ten of them a second
-            self._last_error, self._silent_until = text, now + ERRORS_EVERY_S
-            _log.error("bus_error", extra={"error": type(error).__name__, "detail": text})
-
-    async def on_disconnect(self) -> None:
-        if self.up:
-            _log.warning("bus_disconnected")
-        self._bus._disconnected()
-
-    async def on_reconnect(self) -> None:
-        _log.info("bus_reconnected")
-        self._bus._reconnected()
-
-    async def on_closed(self) -> None:
-        self._lost(str(self._bus._client.last_error))
-
-    def _lost(self, why: str) -> None:
-        if self.up:
-            self.up = False
-            _log.error("bus_lost", extra={"detail": why})
-            self._on_lost()
-
-
-async def _first_connect(client: Client, line: _Line, url: str, *, name: str, seed: str, within: float) -> None:
-    deadline = asyncio.get_running_loop().time() + within
-    while not client.is_connected:
-        try:
-            # Bounded here: with endless attempts nats-py's first connect never returns while the server is down.
-            await asyncio.wait_for(
-                client.connect(
-                    url,
-                    name=name,
-                    nkeys_seed_str=seed,
-                    inbox_prefix=f"_INBOX_{line.user}",
-                    error_cb=line.on_error,
-                    disconnected_cb=line.on_disconnect,
-                    reconnected_cb=line.on_reconnect,
-                    closed_cb=line.on_closed,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=random.uniform(0.1, 0.25),  # type: ignore[arg-type]  # seconds; floats work
-                    ping_interval=5,
-                    max_outstanding_pings=2,
-                    skip_subject_validation=True,  # all subjects are ours; it costs on every call
-                    connect_timeout=2,
-                ),
-                min(3.0, max(within, 0.1)),
-            )
-        except (NatsError, OSError, TimeoutError) as error:
-            await client.close()
-            if asyncio.get_running_loop().time() > deadline:
-                raise BusUnreachable(f"No NATS server answers at {url}.") from error
-            await asyncio.sleep(0.1)
-
-
-def _seed_in(file: Path) -> str:
-    try:
-        seed = file.read_text(encoding="ascii").strip()
-        nkeys.from_seed(bytearray(seed, "ascii")).wipe()
-    except (OSError, ValueError, nkeys.NkeysError) as error:
-        raise BusRefused(f"{file} holds no identity for the bus.") from error
-    return seed

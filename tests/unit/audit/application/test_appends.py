@@ -3,13 +3,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from audit.application.appends import MAX_GROUP, Appends
 from audit.application.knowledge import Knowledge, Status
 from audit.application.ports import Commit, LogUnavailable
 from audit.domain.chain import EMPTY, Head
 from audit.domain.entry import Draft, Row
 from audit.infrastructure.sqlite_writer import SqliteLogWriter, open_writer
-
 from tests.unit.audit.logs import draft, forge, stored
 
 

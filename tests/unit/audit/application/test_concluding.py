@@ -2,12 +2,12 @@ import asyncio
 from pathlib import Path
 
 import orjson
+
 from audit.application.appends import Appends
 from audit.application.concluding import Concluder
 from audit.application.knowledge import Knowledge
 from audit.infrastructure.sqlite_writer import SqliteLogWriter, open_writer
 from shared.clock import unix_ms
-
 from tests.unit.audit.application.test_appends import BrokenWriter
 from tests.unit.audit.logs import draft, fill, stored
 from tests.unit.audit.waiting import until

@@ -1,10 +1,10 @@
 import asyncio
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from audit.application import inspection
 from audit.application.inspection import Question
 from audit.application.knowledge import Knowledge, Status
@@ -14,8 +14,7 @@ from audit.application.scrubbing import Scrubber
 from audit.infrastructure.sqlite_reader import SqliteLogReader, SqliteSnapshot
 from shared.errors import Forbidden
 from shared.principal import Principal, PrincipalKind, Role
-
-from tests.unit.audit.logs import draft, fill, forge
+from tests.unit.audit.logs import Threads, draft, fill, forge
 
 
 def person(role: Role) -> Principal:
@@ -35,12 +34,12 @@ def page(number: int = 1, limit: int = 50, filters: dict[str, str] | None = None
 class World:
     """One process that looks at a log."""
 
-    def __init__(self, file: Path, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, file: Path, workshop: Threads) -> None:
         self.file = file
         self.reader = CountingReader(file)
         self.knowledge = Knowledge()
-        self.queries = Queries(self.reader, self.knowledge, threads)
-        self.scrubber = Scrubber(self.reader, self.knowledge, threads)
+        self.scrubber = Scrubber(self.reader, self.knowledge, workshop)
+        self.queries = Queries(self.reader, self.knowledge, workshop, self.scrubber)
 
     async def find(self, question: Question | None = None, *, full: bool = False) -> Answer:
         return await self.queries.find(question or page(), OPERATOR, full=full)
@@ -59,8 +58,8 @@ class CountingReader(SqliteLogReader):
 
 
 @pytest.fixture
-def world(log_file: Path, threads: ThreadPoolExecutor) -> World:
-    return World(log_file, threads)
+def world(log_file: Path, workshop: Threads) -> World:
+    return World(log_file, workshop)
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from audit.application import scrubbing
 from audit.application.knowledge import Knowledge, Status
 from audit.application.scrubbing import Scrubber
 from audit.infrastructure.sqlite_reader import SqliteLogReader
-
-from tests.unit.audit.logs import fill, forge
+from tests.unit.audit.logs import Threads, fill, forge
 from tests.unit.audit.waiting import until
 
 
@@ -25,14 +24,12 @@ async def becomes(knowledge: Knowledge, status: Status) -> None:
     await until(lambda: knowledge.status is status)
 
 
-async def test_damage_is_found_reported_and_forgiven_when_it_is_undone(
-    log_file: Path, threads: ThreadPoolExecutor
-) -> None:
+async def test_damage_is_found_reported_and_forgiven_when_it_is_undone(log_file: Path, workshop: Threads) -> None:
     knowledge = Knowledge()
     await fill(log_file, 200)
     assert (knowledge.status, knowledge.scrub_age) == (Status.VERIFYING, None)
 
-    async with Scrubber(SqliteLogReader(log_file), knowledge, threads).running():
+    async with Scrubber(SqliteLogReader(log_file), knowledge, workshop).running():
         await becomes(knowledge, Status.VALID)
         assert knowledge.anchors.head.index == 199
         forge(log_file, "UPDATE entries SET user_id = 'eve' WHERE \"index\" = 77")
@@ -48,20 +45,18 @@ async def test_damage_is_found_reported_and_forgiven_when_it_is_undone(
     assert knowledge.scrub_age < 5
 
 
-async def test_new_entries_are_verified_soon(log_file: Path, threads: ThreadPoolExecutor) -> None:
+async def test_new_entries_are_verified_soon(log_file: Path, workshop: Threads) -> None:
     knowledge = Knowledge()
-    async with Scrubber(SqliteLogReader(log_file), knowledge, threads).running():
+    async with Scrubber(SqliteLogReader(log_file), knowledge, workshop).running():
         await becomes(knowledge, Status.VALID)
         await fill(log_file, 40)
         await until(lambda: knowledge.anchors.head.index == 39)
 
 
-async def test_a_log_that_is_out_of_reach_for_a_while_is_no_forgery(
-    log_file: Path, threads: ThreadPoolExecutor
-) -> None:
+async def test_a_log_that_is_out_of_reach_for_a_while_is_no_forgery(log_file: Path, workshop: Threads) -> None:
     knowledge = Knowledge()
     away = log_file.with_suffix(".away")
-    async with Scrubber(SqliteLogReader(log_file), knowledge, threads).running():
+    async with Scrubber(SqliteLogReader(log_file), knowledge, workshop).running():
         await becomes(knowledge, Status.VALID)
         log_file.rename(away)
         await asyncio.sleep(0.1)
@@ -71,16 +66,16 @@ async def test_a_log_that_is_out_of_reach_for_a_while_is_no_forgery(
     assert knowledge.status is Status.VALID
 
 
-async def test_a_file_that_is_no_log_any_more_is_invalid(log_file: Path, threads: ThreadPoolExecutor) -> None:
+async def test_a_file_that_is_no_log_any_more_is_invalid(log_file: Path, workshop: Threads) -> None:
     knowledge = Knowledge()
-    async with Scrubber(SqliteLogReader(log_file), knowledge, threads).running():
+    async with Scrubber(SqliteLogReader(log_file), knowledge, workshop).running():
         await becomes(knowledge, Status.VALID)
         log_file.write_bytes(b"\0" * 4096)
         await becomes(knowledge, Status.INVALID)
 
 
 async def test_an_unexpected_failure_does_not_end_the_scrubbing(
-    log_file: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+    log_file: Path, workshop: Threads, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Failing(SqliteLogReader):
         left = 1
@@ -92,7 +87,7 @@ async def test_an_unexpected_failure_does_not_end_the_scrubbing(
             return super().snapshot()
 
     knowledge = Knowledge()
-    async with Scrubber(Failing(log_file), knowledge, threads).running():
+    async with Scrubber(Failing(log_file), knowledge, workshop).running():
         await becomes(knowledge, Status.VALID)
 
     assert "scrubbing_failed" in caplog.messages

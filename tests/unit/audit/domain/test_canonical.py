@@ -2,9 +2,10 @@ import math
 from typing import Any
 
 import pytest
-from audit.domain.canonical import MAX_SAFE_INTEGER, canonical, plain
 from hypothesis import given
 from hypothesis import strategies as st
+
+from audit.domain.canonical import MAX_SAFE_INTEGER, canonical, plain
 
 Json = st.recursive(
     st.none() | st.booleans() | st.integers(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER) | st.text(),

@@ -6,12 +6,12 @@ from typing import Any
 
 import orjson
 import pytest
-from audit.domain.chain import EMPTY, Head, fingerprint, shown
-from audit.domain.entry import Row, follows, seal
-from audit.domain.personal import commitment
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.domain.chain import EMPTY, Head, fingerprint, shown
+from audit.domain.entry import Row, follows, seal
+from audit.domain.personal import commitment
 from tests.unit.audit.logs import draft
 
 SALTS = bytes(range(48))

@@ -1,12 +1,12 @@
 from collections.abc import Sequence
 
 import pytest
-from audit.domain.chain import EMPTY, Head, fingerprint
-from audit.domain.entry import Row, seal
-from audit.domain.verification import SEGMENT, Anchors, Verification
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.domain.chain import EMPTY, Head, fingerprint
+from audit.domain.entry import Row, seal
+from audit.domain.verification import SEGMENT, Anchors, Verification
 from tests.unit.audit.logs import draft
 
 
@@ -92,6 +92,19 @@ def test_the_anchors_around_an_entry_enclose_it(index: int, known: int) -> None:
     assert end.index - start.index <= SEGMENT
     assert start == (HEADS[start.index] if start.index >= 0 else EMPTY)
     assert end == HEADS[end.index]
+
+
+@given(st.integers(0, 69), st.integers(0, 69), st.integers(0, 69))
+def test_a_part_of_the_anchors_contradicts_as_all_of_them_do_and_elsewhere_not(first: int, more: int, at: int) -> None:
+    anchors = Anchors().extended(HEADS)
+    last = min(first + more, 69)
+    part = anchors.part(first, last)
+
+    other = Head(at, b"other")
+    assert part.contradict(other) == (
+        anchors.contradict(other) if first <= at <= last or at == 69 else part.contradict(other)
+    )
+    assert not part.contradict(HEADS[at])
 
 
 def test_anchors_are_laid_without_a_gap_and_older_ones_stay_as_they_were() -> None:

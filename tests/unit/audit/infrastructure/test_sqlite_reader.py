@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from audit.application.ports import Filters, LogDamaged, LogUnavailable
-from audit.infrastructure.sqlite_reader import SqliteLogReader
 
+from audit.application.ports import Filters, LogDamaged
+from audit.infrastructure.sqlite_reader import SqliteLogReader
 from tests.unit.audit.logs import draft, fill, forge
 
 
@@ -14,15 +14,6 @@ async def test_a_snapshot_is_of_one_moment(log_file: Path) -> None:
         await fill(log_file, 3)
 
         assert (before, snapshot.last_index(), snapshot.total(Filters())) == (1, 1, 2)
-
-
-async def test_a_closed_reader_ends_those_who_still_read(log_file: Path) -> None:
-    reader = SqliteLogReader(log_file)
-    with reader.snapshot() as snapshot:
-        reader.close()
-
-        with pytest.raises(LogUnavailable):
-            list(snapshot.rows(0, 5))
 
 
 async def test_text_that_is_no_text_damages_the_walk_and_is_still_shown(log_file: Path) -> None:

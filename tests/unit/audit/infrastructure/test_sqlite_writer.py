@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from audit.application.ports import LogUnavailable
 from audit.domain.chain import EMPTY, Head
 from audit.domain.entry import Row, follows
@@ -16,7 +17,6 @@ from audit.infrastructure import sqlite_writer
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 from audit.infrastructure.sqlite_writer import SqliteLogWriter, open_writer
 from shared.ids import new_id
-
 from tests.unit.audit.logs import draft, fill, forge, stored
 
 

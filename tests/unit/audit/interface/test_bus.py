@@ -1,22 +1,22 @@
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+
 from audit.application.appends import Appends
 from audit.application.health import Health
 from audit.application.knowledge import Knowledge
 from audit.application.queries import Queries
+from audit.application.scrubbing import Scrubber
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 from audit.infrastructure.sqlite_writer import open_writer
 from audit.interface.bus import MAX_DETAILS_BYTES, endpoints
 from shared.bus import call_context
 from shared.errors import Forbidden, InvalidFields, Malformed
 from shared.principal import Caller, Principal, PrincipalKind, Role
-
-from tests.unit.audit.logs import forge, stored
+from tests.unit.audit.logs import Threads, forge, stored
 
 APPEND = "peanut.audit.entry.append.auth"
 QUERY = "peanut.audit.entry.query"
@@ -38,11 +38,12 @@ class Door:
 
 
 @pytest.fixture
-async def door(log_file: Path, threads: ThreadPoolExecutor) -> Any:
+async def door(log_file: Path, workshop: Threads) -> Any:
     knowledge = Knowledge()
     async with open_writer(log_file) as writer:
         appends = Appends(writer, knowledge)
-        queries = Queries(SqliteLogReader(log_file), knowledge, threads)
+        reader = SqliteLogReader(log_file)
+        queries = Queries(reader, knowledge, workshop, Scrubber(reader, knowledge, workshop))
         made = endpoints(appends, queries, Health(appends, knowledge))
         yield Door({endpoint.subject: endpoint.answer for endpoint in made}, log_file)
 

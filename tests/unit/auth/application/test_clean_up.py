@@ -3,11 +3,11 @@
 import asyncio
 from datetime import timedelta
 
+from sqlalchemy import func, select
+
 from auth.application.clean_up import AT_A_TIME, clean_up, cleaning_up
 from auth.infrastructure.tables import api_keys, sessions
 from shared.principal import Role
-from sqlalchemy import func, select
-
 from tests.unit.auth.world import NOW, World, again
 
 

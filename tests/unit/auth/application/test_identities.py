@@ -5,10 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
 from auth.domain.session import InvalidSession, SessionId, open_session
 from auth.domain.user import UserId
 from shared.ids import new_id
-
 from tests.unit.auth.world import NOW, Log, World, of, open_world
 
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
 from auth.domain.key import InvalidApiKey, KeyNotFound, TooManyKeys, fingerprint_of
 from auth.domain.session import InvalidSession
 from auth.domain.user import UserNotFound
@@ -13,7 +14,6 @@ from shared.bus import CallContext
 from shared.errors import Forbidden, InvalidFields
 from shared.ids import new_id
 from shared.principal import PrincipalKind, Role
-
 from tests.unit.auth.world import NOW, Log, World, again, as_key, local_operator, open_world
 
 

@@ -4,12 +4,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from auth.domain.password import WrongPassword
 from auth.domain.session import InvalidSession
 from auth.domain.user import InvalidCredentials, StaleUser
 from shared.audit import AuditUnavailable
 from shared.errors import Forbidden, InvalidFields
-
 from tests.unit.auth.world import PASSWORD, Log, World, again, as_key, of, open_world
 
 NEW = "an even better password"

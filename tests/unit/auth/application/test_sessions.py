@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
 from auth.application.passwords import TooManyPasswords
 from auth.application.sessions import Opened
 from auth.domain.password import PasswordHash, ScryptCost
@@ -15,7 +16,6 @@ from shared.audit import AuditUnavailable
 from shared.errors import Forbidden, InvalidFields
 from shared.ids import new_id
 from shared.principal import PrincipalKind, Role
-
 from tests.unit.auth.world import CHEAP, NOW, PASSWORD, Log, World, as_key, of, open_world
 
 

@@ -4,6 +4,9 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from auth.domain.key import (
     fingerprint_of,
     is_well_formed,
@@ -13,8 +16,6 @@ from auth.domain.key import (
     require_future,
     require_within,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 from shared.errors import Forbidden, InvalidFields
 from shared.principal import Role
 

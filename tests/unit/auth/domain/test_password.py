@@ -1,6 +1,9 @@
 """What a password may be, and how its hash is written down."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from auth.domain.password import (
     PasswordHash,
     ScryptCost,
@@ -10,8 +13,6 @@ from auth.domain.password import (
     require_size,
     weakness_of,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 from shared.errors import InvalidFields
 
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from auth.domain.user import User, UserId, normalised_email, why_refused
 from hypothesis import given
 from hypothesis import strategies as st
+
+from auth.domain.user import User, UserId, normalised_email, why_refused
 from shared.errors import InvalidFields
 from shared.principal import Role
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from auth.infrastructure.common_passwords import is_common
 
 

@@ -3,9 +3,9 @@
 import logging
 
 import pytest
-from shared.database import DatabaseUnavailable
 from sqlalchemy import text
 
+from shared.database import DatabaseUnavailable
 from tests.unit.auth.world import World, of
 
 

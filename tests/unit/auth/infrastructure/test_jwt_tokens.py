@@ -9,14 +9,15 @@ from typing import Any
 
 import jwt
 import pytest
-from auth.domain.session import InvalidSession, Session, SessionId, open_session
-from auth.domain.user import UserId
-from auth.infrastructure.jwt_tokens import JwtTokens
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
+
+from auth.domain.session import InvalidSession, Session, SessionId, open_session
+from auth.domain.user import UserId
+from auth.infrastructure.jwt_tokens import JwtTokens
 from shared.clock import utc_now
 from shared.ids import new_id
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from auth.infrastructure.tables import metadata
-from shared.database import open_database
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
+
+from auth.infrastructure.tables import metadata
+from shared.database import open_database
 
 
 def test_the_migrations_make_exactly_the_tables(file: Path) -> None:

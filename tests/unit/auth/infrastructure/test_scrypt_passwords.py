@@ -5,10 +5,10 @@ import threading
 from contextlib import ExitStack
 
 import pytest
+
 from auth.application.passwords import TooManyPasswords
 from auth.domain.password import PasswordHash, ScryptCost
 from auth.infrastructure.scrypt_passwords import MAX_WAITING, WORKERS, open_passwords, scrypt
-
 from tests.unit.auth.world import CHEAP
 
 

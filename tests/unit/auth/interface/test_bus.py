@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from auth.interface.bus import endpoints, health
 from pydantic import SecretStr
+
+from auth.interface.bus import endpoints, health
 from shared.bus import NOTHING, CallContext, read, write
 from shared.contracts import auth as contracts
 from shared.errors import InvalidFields
-
 from tests.unit.auth.world import PASSWORD, World, context, of
 
 

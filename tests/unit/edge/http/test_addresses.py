@@ -1,9 +1,10 @@
 from ipaddress import ip_network
 
 import pytest
-from edge.http.addresses import ClientAddresses, address_prefix
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edge.http.addresses import ClientAddresses, address_prefix
 
 PROXIES = ClientAddresses([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
 

@@ -1,7 +1,7 @@
 import pytest
+
 from edge.http.credentials import BadCredential, credential_of
 from edge.http.request import RepeatedHeader
-
 from tests.unit.edge.requests import request
 
 

@@ -1,6 +1,6 @@
 import pytest
-from edge.http.origins import ForeignOrigin, Origins, UnknownHost
 
+from edge.http.origins import ForeignOrigin, Origins, UnknownHost
 from tests.unit.edge.requests import request
 
 ORIGINS = Origins(

@@ -1,5 +1,6 @@
 import orjson
 import pytest
+
 from edge.http.problems import STATUS, problem
 from shared.errors import ErrorCode, FieldError, InvalidFields, PlatformError, Unavailable
 

@@ -1,8 +1,8 @@
 import pytest
+
 from edge.http import request as module
 from edge.http.request import BodyTooSlow, UnsupportedMediaType
 from shared.errors import Malformed, TooLarge
-
 from tests.unit.edge.requests import request
 
 MIB = 1024 * 1024

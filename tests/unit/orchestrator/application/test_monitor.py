@@ -5,8 +5,8 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from orchestrator.application.monitor import Monitor
 
+from orchestrator.application.monitor import Monitor
 from tests.unit.orchestrator.agents import NOW, FakeUpstream, agent, snapshot
 
 

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+
 from orchestrator.application import pool as pools
 from orchestrator.application.monitor import Monitor
 from orchestrator.application.pool import NoHealthyAgents, Pool
 from orchestrator.application.registry import AgentStore, Registry, Snapshot
 from orchestrator.domain.agent import Agent, AgentNotFound
 from shared.errors import InvalidFields
-
 from tests.unit.orchestrator.agents import NOW, FakeUpstream, agent, snapshot
 
 

@@ -1,9 +1,9 @@
 """Agents and their rules."""
 
 import pytest
+
 from orchestrator.domain.agent import name_key, require_fitting_endpoint
 from shared.errors import InvalidFields
-
 from tests.unit.orchestrator.agents import NOW, agent
 
 

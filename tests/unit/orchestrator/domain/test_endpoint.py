@@ -5,6 +5,7 @@ import ipaddress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from orchestrator.domain.endpoint import Reach, reach_of
 
 NEVER = [

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from orchestrator.domain.health import Health
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -6,6 +6,7 @@ import ipaddress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from orchestrator.domain.endpoint import Address, EndpointNotAllowed, EndpointPolicy
 from orchestrator.infrastructure.endpoint_guard import EndpointGuard, HostNotFound, look_up, parse_endpoint
 

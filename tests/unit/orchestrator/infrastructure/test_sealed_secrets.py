@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from orchestrator.infrastructure.sealed_secrets import SealBroken, SealedSecrets
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from orchestrator.domain.agent import AgentId, AgentNameTaken, AgentNotFound, StaleAgent
 from orchestrator.infrastructure.sql_agents import SqlAgents
 from orchestrator.prepare import prepare
 from shared.database import open_database
-
 from tests.unit.orchestrator.agents import NOW, agent
 
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import orjson
+
 from orchestrator.application.agents import Page, Seen
 from orchestrator.application.dispatching import Answered
 from orchestrator.application.upstreams import Completion

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import orjson
+
 from shared.bus import Bus, CallContext, Contract
 from shared.clock import utc_now
 from shared.contracts.audit import Action, NewEntry, Outcome, Phase

@@ -1,9 +1,9 @@
 import asyncio
 
 import pytest
+
 from shared.audit import appender as module
 from shared.audit.appender import Appender, AuditUnavailable, EntryRefused
-
 from tests.unit.shared.audit.logs import FakeLog, entry
 
 

@@ -6,10 +6,10 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from shared.audit.encoding import MAX_DETAILS_BYTES, encode, encode_details
 from shared.bus import read
 from shared.contracts.audit import Action, NewEntry, Outcome, Phase
-
 from tests.unit.shared.audit.logs import entry
 
 

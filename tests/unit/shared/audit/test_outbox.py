@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+
 from shared.audit import outbox as module
 from shared.audit.appender import AuditUnavailable, EntryRefused
 from shared.audit.encoding import encode
 from shared.audit.outbox import InstanceTaken, Outbox
 from shared.contracts.audit import NewEntry
-
 from tests.unit.shared.audit.logs import entry, until
 
 

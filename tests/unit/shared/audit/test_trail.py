@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from shared.audit import AuditTrail, AuditUnavailable, Change, Resource, open_trail
 from shared.bus import CallContext, call_context
 from shared.contracts.audit import Action, Outcome
 from shared.errors import Forbidden, PlatformError
 from shared.principal import Caller, Origin, Principal, PrincipalKind, Role
-
 from tests.unit.shared.audit.logs import FakeLog, until
 
 AGENT = Resource("agent", "a1")

@@ -3,6 +3,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from shared.bus.context import NobodyAsks, accept_by, call_context, from_headers, new_traceparent, to_headers
 from shared.clock import unix_ms
 from shared.errors import Malformed

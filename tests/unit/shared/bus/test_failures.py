@@ -1,6 +1,7 @@
 import logging
 
 import pytest
+
 from shared.bus.failures import CODE, REASON, from_wire, to_wire
 from shared.errors import ErrorCode, FieldError, InvalidFields, RemoteFailure
 

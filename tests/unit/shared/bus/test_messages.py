@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 from pydantic import ValidationError
+
 from shared.bus import NOTHING, HttpMessage, Message, Moment, Nothing, Secret, read, write
 from shared.bus.messages import write_request
 from shared.contracts.auth import LogIn

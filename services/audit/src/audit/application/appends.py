@@ -83,5 +83,4 @@ class Appends:
             self._knowledge.committed(commit.after)
         else:  # go on recording, on what is left: the record of what happens now matters most after a forgery
             self._knowledge.found_bad(min(commit.before.index + 1, self._knowledge.seen.index))
-            _log.error("log_is_not_as_remembered", extra={"seen": self._knowledge.seen.index})
         return commit.places

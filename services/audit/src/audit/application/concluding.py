@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import orjson
-from shared.clock import rfc3339, unix_ms, utc_now
 
 from audit.application.appends import Appends
 from audit.application.ports import LogUnavailable, LogWriter
 from audit.domain.entry import Draft, Row
 from audit.domain.personal import PERSONAL_FIELDS
+from shared.clock import rfc3339, unix_ms, utc_now
 
 GRACE_S = 60.0
 EVERY_S = 5.0

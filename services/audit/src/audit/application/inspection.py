@@ -1,6 +1,5 @@
-"""Inspection: verification and queries on a snapshot of the log, in a thread."""
+"""Inspection: verification and queries on a snapshot of the log, in a process of their own."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,9 +11,7 @@ from audit.domain.verification import Anchors, Verification
 WHOLE_UP_TO = 10_000
 """Up to so many entries the whole log is verified for every query."""
 
-CHUNK = 128
-REST_S = 0.0001
-"""Between chunks (about 1 ms) the thread rests, so that an append that waits for the interpreter gets it."""
+CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,34 +48,33 @@ class Findings:
     behind: bool = False
 
 
-def look(reader: LogReader, questions: Sequence[Question], anchors: Anchors, seen: Head, *, full: bool) -> Findings:
+def look(reader: LogReader, questions: Sequence[Question], anchors: Anchors, seen: Head) -> Findings:
     """Answers the questions and verifies what stands behind the answers, all on one snapshot.
 
     A short log is verified from its first entry to its last. Of a long one, everything after `anchors` and the
-    segments around each entry that is shown. `full` asks for the whole in any case.
+    segments around each entry that is shown.
     """
     with reader.snapshot() as snapshot:
         last = snapshot.last_index()
-        whole = full or last < WHOLE_UP_TO
-        behind = last - anchors.head.index > WHOLE_UP_TO
-        findings = Findings(whole=whole, behind=behind and not whole, head=anchors.head)
+        whole = last < WHOLE_UP_TO
+        findings = Findings(whole=whole, behind=last - anchors.head.index > WHOLE_UP_TO, head=anchors.head)
         if not findings.behind:
-            start = EMPTY if whole else anchors.head
-            _verify(snapshot, Verification(start, anchors, seen), last, findings)
-            findings.sound = [] if behind else [head for head in findings.sound if head.index > anchors.head.index]
+            _verify(snapshot, Verification(EMPTY if whole else anchors.head, anchors, seen), last, findings)
         findings.found = [_find(snapshot, question) for question in questions]
-        if not findings.whole:
+        if not whole:
             _vouch(snapshot, findings, anchors, seen)
+        findings.sound = [head for head in findings.sound if head.index > anchors.head.index]
     return findings
 
 
-def look_at_stretch(reader: LogReader, start: Head, anchors: Anchors, seen: Head, *, entries: int) -> Findings:
+def look_at_stretch(reader: LogReader, start: Head, anchors: Anchors, seen: Head, entries: int) -> Findings:
     """Verifies at most so many entries after `start`; `whole` says that the log's end was reached."""
     with reader.snapshot() as snapshot:
         end = snapshot.last_index()
         last = min(end, start.index + entries)
         findings = Findings(whole=last == end)
         _verify(snapshot, Verification(start, anchors, seen), last, findings, ends=findings.whole)
+        findings.sound = [head for head in findings.sound if head.index > anchors.head.index]
     return findings
 
 
@@ -94,7 +90,6 @@ def _verify(snapshot: Snapshot, check: Verification, last: int, findings: Findin
             check.stop()
         if check.first_bad is None and check.head.index == before:
             check.stop()  # a hole
-        time.sleep(REST_S)
     if ends:
         check.end()
     findings.head, findings.first_bad = check.head, check.first_bad

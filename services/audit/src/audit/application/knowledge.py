@@ -1,11 +1,14 @@
 """What this process knows of the log: how far it has verified it, what it has seen committed, what it found wrong."""
 
+import logging
 import time
 from collections.abc import Sequence
 from enum import StrEnum
 
 from audit.domain.chain import EMPTY, Head
 from audit.domain.verification import Anchors
+
+_log = logging.getLogger(__name__)
 
 
 class Status(StrEnum):
@@ -53,6 +56,8 @@ class Knowledge:
     def found_bad(self, index: int) -> None:
         """The entry at `index` is not what was written there, or is gone."""
         self._found_bad_at = time.monotonic()
+        if self.first_bad is None:
+            _log.error("log_is_not_as_written", extra={"firstBadIndex": index})
         if self.first_bad is None or index < self.first_bad:
             self.first_bad = index
 

@@ -1,14 +1,15 @@
 """What the use cases need of the place where the log is kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
-
-from shared.errors import Unavailable
+from typing import Protocol, TypeVar
 
 from audit.domain.chain import Head
 from audit.domain.entry import Draft, Row
+from shared.errors import Unavailable
+
+T = TypeVar("T")
 
 
 class LogUnavailable(Unavailable):
@@ -62,7 +63,7 @@ class Filters:
 
 
 class Snapshot(Protocol):
-    """The log as it is on disk at one moment. Used in a thread; everything raises LogUnavailable or LogDamaged."""
+    """The log as it is on disk at one moment. Everything raises LogUnavailable or LogDamaged."""
 
     def last_index(self) -> int:
         """The index of the last entry, -1 when there is none."""
@@ -81,7 +82,14 @@ class Snapshot(Protocol):
 
 
 class LogReader(Protocol):
-    """Reads the log as it is on disk, past every cache of this process."""
+    """Reads the log as it is on disk, past every cache of this process. Can be sent to another one."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """A snapshot, held while the block runs."""
+
+
+class Workshop(Protocol):
+    """Does long work somewhere else: hashing a log would keep this process from appending to it."""
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """The result of `work`, or what it raises; LogUnavailable when the one who did it is gone."""

@@ -1,22 +1,19 @@
 """Queries: pages of the log, each with what can be said of the whole log at that moment."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
-
-from shared.principal import Principal, Role
+from functools import partial
 
 from audit.application.inspection import Findings, Found, Question, look
 from audit.application.knowledge import Knowledge, Status
-from audit.application.ports import LogDamaged, LogReader, LogUnavailable
+from audit.application.ports import LogDamaged, LogReader, LogUnavailable, Workshop
+from audit.application.scrubbing import Scrubber
+from shared.principal import Principal, Role
 
 FIRST_PASS_WITHIN_S = 3.0
 """How long a query waits for the first verification of a long log before it says that it still runs."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,14 +28,15 @@ class Answer:
 
 
 class Queries:
-    """Answers operators. `executor` runs what reads and hashes, off the event loop."""
+    """Answers operators."""
 
-    def __init__(self, reader: LogReader, knowledge: Knowledge, executor: Executor) -> None:
+    def __init__(self, reader: LogReader, knowledge: Knowledge, workshop: Workshop, scrubber: Scrubber) -> None:
         self._reader = reader
         self._knowledge = knowledge
-        self._executor = executor
-        self._ordinary = _Lane(lambda questions: self._look(questions, full=False))
-        self._full = _Lane(lambda questions: self._look(questions, full=True))
+        self._workshop = workshop
+        self._scrubber = scrubber
+        self._ordinary = _Lane(self._look)
+        self._full = _Lane(self._look_at_all)
 
     async def find(self, question: Question, caller: Principal, *, full: bool = False) -> Answer:
         """The page, verified as far as the design of the log promises; with `full`, the whole log now.
@@ -55,40 +53,38 @@ class Queries:
             answer = await self._ordinary.ask(question)
         return answer
 
-    async def _look(self, questions: list[Question], *, full: bool) -> list[Answer]:
+    async def _look_at_all(self, questions: list[Question]) -> list[Answer]:
+        await self._scrubber.scrub()
+        return await self._look(questions)
+
+    async def _look(self, questions: list[Question]) -> list[Answer]:
         began = time.monotonic()
-        anchors, seen = self._knowledge.anchors, self._knowledge.seen
-        loop = asyncio.get_running_loop()
+        known = self._knowledge
         try:
-            findings = await loop.run_in_executor(
-                self._executor, lambda: look(self._reader, questions, anchors, seen, full=full)
-            )
+            findings = await self._workshop.do(partial(look, self._reader, questions, known.anchors, known.seen))
         except LogDamaged as error:
-            self._knowledge.found_bad(0)
+            known.found_bad(0)
             raise LogUnavailable("The audit log is damaged and cannot be read.") from error
-        learn(self._knowledge, findings, began)
+        self._learn(findings, began)
         return [self._answer(found, findings) for found in findings.found]
+
+    def _learn(self, findings: Findings, began: float) -> None:
+        self._knowledge.verified(findings.sound)
+        if findings.first_bad is not None:
+            self._knowledge.found_bad(findings.first_bad)
+        elif findings.whole and not findings.behind:
+            self._knowledge.found_whole(began=began)
 
     def _answer(self, found: Found, findings: Findings) -> Answer:
         known = self._knowledge
+        verified = findings.head.index + 1
         return Answer(
             found=found,
             status=Status.VERIFYING if findings.behind and known.first_bad is None else known.status,
-            verified=findings.head.index + 1,
+            verified=verified if known.first_bad is None else min(verified, known.first_bad),
             scrub_age=known.scrub_age,
             first_bad=known.first_bad,
         )
-
-
-def learn(knowledge: Knowledge, findings: Findings, began: float) -> None:
-    """Takes note of what a look at the log showed. `whole` must mean that it began at the first entry."""
-    knowledge.verified(findings.sound)
-    if findings.first_bad is not None:
-        if knowledge.status is not Status.INVALID:
-            _log.error("log_is_not_as_written", extra={"firstBadIndex": findings.first_bad})
-        knowledge.found_bad(findings.first_bad)
-    elif findings.whole:
-        knowledge.found_whole(began=began)
 
 
 class _Lane:

@@ -3,7 +3,6 @@
 import struct
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
 
 import orjson
 
@@ -42,21 +41,24 @@ def conceal(index: int, values: Mapping[str, str], salts: bytes) -> tuple[dict[s
     return commitments, orjson.dumps(beside).decode()
 
 
-def is_what_was_committed(index: int, body: Mapping[str, Any], beside: str) -> bool:
-    """Whether the values beside a body are, to the byte, those that its commitments bind."""
+def commitments_to(index: int, beside: str) -> tuple[str, ...]:
+    """The commitments that a body must hold when these values stand beside it, in the order of PERSONAL_FIELDS.
+
+    Raises ValueError, TypeError or KeyError for anything but what `conceal` has made.
+    """
     values = orjson.loads(beside)
     if orjson.dumps(values).decode() != beside:
-        return False
+        raise ValueError("not as it was written")
+    found: list[str] = []
     for field in PERSONAL_FIELDS:
-        if not body[field]:
-            if field in values:
-                return False
+        given = values.pop(field, None)
+        if given is None:
+            found.append("")
             continue
-        given = values.pop(field)
-        salt = bytes.fromhex(given["salt"])
-        if salt.hex() != given["salt"] or len(salt) != SALT_BYTES or len(given) != 2:
-            return False
-        if commitment(index, field, salt, given["value"]) != body[field]:
-            return False
-
-    return not values
+        salt, value = bytes.fromhex(given["salt"]), given["value"]
+        if len(given) != 2 or len(salt) != SALT_BYTES or salt.hex() != given["salt"] or not value:
+            raise ValueError("not as it was written")
+        found.append(commitment(index, field, salt, value))
+    if values:
+        raise ValueError("nothing else stands beside a body")
+    return tuple(found)

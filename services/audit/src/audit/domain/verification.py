@@ -18,6 +18,7 @@ class Anchors:
 
     head: Head = EMPTY
     _fingerprints: bytearray = field(default_factory=bytearray)
+    _first: int = 0
 
     def extended(self, heads: Sequence[Head]) -> "Anchors":
         """These and the entries verified after them. The older ones stay as they were; both share one memory."""
@@ -27,6 +28,11 @@ class Anchors:
             if head.index % SEGMENT == SEGMENT - 1:
                 self._fingerprints[head.index // SEGMENT * _WIDTH :] = head.fingerprint
         return Anchors(heads[-1], self._fingerprints) if heads else self
+
+    def part(self, first: int, last: int) -> "Anchors":
+        """Those of the entries from `first` to `last`, and the last of all: small enough to be sent elsewhere."""
+        start, end = first // SEGMENT, last // SEGMENT + 1
+        return Anchors(self.head, self._fingerprints[start * _WIDTH : end * _WIDTH], start)
 
     def contradict(self, head: Head) -> bool:
         """Whether something else is remembered of this place."""
@@ -46,8 +52,8 @@ class Anchors:
             return self.head.fingerprint
         if not 0 <= index < self.head.index or index % SEGMENT != SEGMENT - 1:
             return None
-        place = index // SEGMENT * _WIDTH
-        return bytes(self._fingerprints[place : place + _WIDTH])
+        place = (index // SEGMENT - self._first) * _WIDTH
+        return bytes(self._fingerprints[place : place + _WIDTH]) or None if place >= 0 else None
 
 
 class Verification:

@@ -1,7 +1,6 @@
-"""Reading the log from SQLite, in threads, from the file itself and not from a cache."""
+"""Reading the log from SQLite: from the file itself and not from a cache."""
 
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,11 +31,6 @@ class SqliteLogReader:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._closing = threading.Event()
-
-    def close(self) -> None:
-        """Snapshots in use fail from now on, so that the threads that hold them end."""
-        self._closing.set()
 
     @contextmanager
     def snapshot(self) -> Iterator["SqliteSnapshot"]:
@@ -51,7 +45,7 @@ class SqliteLogReader:
             with _translated():
                 connection.execute("PRAGMA query_only = ON")
                 connection.execute("BEGIN")
-            yield SqliteSnapshot(connection, self._closing)
+            yield SqliteSnapshot(connection)
         finally:
             connection.close()
 
@@ -59,9 +53,8 @@ class SqliteLogReader:
 class SqliteSnapshot:
     """See Snapshot."""
 
-    def __init__(self, connection: sqlite3.Connection, closing: threading.Event) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._closing = closing
 
     def last_index(self) -> int:
         """See Snapshot."""
@@ -71,8 +64,6 @@ class SqliteSnapshot:
 
     def rows(self, first: int, last: int) -> Iterator[Row]:
         """See Snapshot."""
-        if self._closing.is_set():
-            raise LogUnavailable("The audit service is stopping.")
         with _translated():
             yield from map(to_row, self._connection.execute(_ROWS, (first, last)))
 

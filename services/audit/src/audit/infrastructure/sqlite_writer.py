@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from audit.infrastructure.sqlite_rows import COLUMNS, to_row
 
 LOCK_WITHIN_S = 0.6
 TRY_LOCK_EVERY_S = 0.001
+SAY_AGAIN_AFTER_S = 5.0
 SALTS_BYTES = SALT_BYTES * len(PERSONAL_FIELDS)
 
 _INSERT = f"INSERT INTO entries ({COLUMNS}) VALUES ({', '.join('?' * 13)})"  # noqa: S608  # constants
@@ -49,6 +51,7 @@ class SqliteLogWriter:
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         self._turn = asyncio.Lock()
+        self._said = float("-inf")
 
     async def commit(self, drafts: Sequence[Draft], seen: Head) -> Commit:
         """See LogWriter."""
@@ -110,7 +113,9 @@ class SqliteLogWriter:
 
     def _failed(self, error: sqlite3.Error | OSError) -> LogUnavailable:
         self.close()  # rolls back, and a file that was full or gone is opened afresh
-        _log.error("log_not_written", extra={"error": type(error).__name__, "detail": str(error)})
+        if time.monotonic() > self._said + SAY_AGAIN_AFTER_S:  # callers try again many times a second
+            self._said = time.monotonic()
+            _log.error("log_not_written", extra={"error": type(error).__name__, "detail": str(error)})
         if isinstance(error, sqlite3.Error) and isinstance(meaning_of(error), LogDamaged):
             return LogUnavailable("The audit log is damaged; nothing was recorded.")
         return LogUnavailable("The audit log cannot be reached now; nothing was recorded.")

@@ -4,11 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from shared.bus import CallContext, Endpoint, Nothing, read
-from shared.clock import rfc3339
-from shared.contracts import health
-from shared.contracts.audit import QUERY, Append, Entry, Integrity, NewEntry, Page, Query, append_contract
-from shared.errors import FieldError, InvalidFields
 
 from audit.application.appends import Appends
 from audit.application.health import Health
@@ -19,6 +14,11 @@ from audit.application.queries import Answer, Queries
 from audit.domain.canonical import plain
 from audit.domain.chain import shown
 from audit.domain.entry import Draft, Row
+from shared.bus import CallContext, Endpoint, Nothing, read
+from shared.clock import rfc3339
+from shared.contracts import health
+from shared.contracts.audit import QUERY, Append, Entry, Integrity, NewEntry, Page, Query, append_contract
+from shared.errors import FieldError, InvalidFields
 
 SOURCES = ("edge", "auth", "orchestrator")
 MAX_DETAILS_BYTES = 65_536

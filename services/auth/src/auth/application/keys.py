@@ -5,15 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from shared.audit import AuditTrail, Resource
-from shared.bus import CallContext
-from shared.clock import from_unix_ms, rfc3339, to_unix_ms
-from shared.contracts.audit import Action, Details
-from shared.errors import Forbidden
-from shared.ids import is_id, new_id
-from shared.paging import Cursors
-from shared.principal import PrincipalKind, Role
-
 from auth.application.passwords import Announce, require_session
 from auth.domain.key import (
     RANDOM_BYTES,
@@ -28,6 +19,14 @@ from auth.domain.key import (
 )
 from auth.domain.session import SessionId
 from auth.domain.user import User, UserId, UserNotFound, normalised_email
+from shared.audit import AuditTrail, Resource
+from shared.bus import CallContext
+from shared.clock import from_unix_ms, rfc3339, to_unix_ms
+from shared.contracts.audit import Action, Details
+from shared.errors import Forbidden
+from shared.ids import is_id, new_id
+from shared.paging import Cursors
+from shared.principal import PrincipalKind, Role
 
 
 @dataclass(frozen=True, slots=True)

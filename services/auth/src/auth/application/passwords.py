@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from auth.domain.password import WrongPassword, require_acceptable, require_different, require_size
+from auth.domain.session import InvalidSession, SessionId
+from auth.domain.user import User, UserId
 from shared.audit import AuditTrail, Resource
 from shared.bus import CallContext
 from shared.contracts.audit import Action
 from shared.errors import Forbidden, Unavailable
 from shared.principal import Principal, PrincipalKind
-
-from auth.domain.password import WrongPassword, require_acceptable, require_different, require_size
-from auth.domain.session import InvalidSession, SessionId
-from auth.domain.user import User, UserId
 
 Announce = Callable[[int, str], Awaitable[None]]
 """Tells everybody that the identities of a user are now of this version."""

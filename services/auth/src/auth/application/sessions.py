@@ -5,16 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from auth.application.passwords import Announce, Hashing, HashingPlace, require_session
+from auth.domain.password import require_size
+from auth.domain.session import Session, SessionId, open_session
+from auth.domain.user import InvalidCredentials, User, UserId, normalised_email, why_refused
 from shared.audit import AuditTrail, Change, Resource
 from shared.bus import CallContext
 from shared.contracts.audit import Action
 from shared.ids import new_id
 from shared.principal import Principal, PrincipalKind
-
-from auth.application.passwords import Announce, Hashing, HashingPlace, require_session
-from auth.domain.password import require_size
-from auth.domain.session import Session, SessionId, open_session
-from auth.domain.user import InvalidCredentials, User, UserId, normalised_email, why_refused
 
 
 @dataclass(frozen=True, slots=True)

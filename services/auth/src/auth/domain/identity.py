@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.principal import Principal, PrincipalKind, Role
-
 from auth.domain.user import User
+from shared.principal import Principal, PrincipalKind, Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

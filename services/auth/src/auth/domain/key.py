@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NewType
 
+from auth.domain.user import UserId
 from shared.errors import ErrorCode, FieldError, Forbidden, InvalidFields, PlatformError
 from shared.principal import Role
-
-from auth.domain.user import UserId
 
 KeyId = NewType("KeyId", str)
 

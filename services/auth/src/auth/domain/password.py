@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from shared.errors import ErrorCode, FieldError, InvalidFields, PlatformError
-
 from auth.domain.user import normalised_email
+from shared.errors import ErrorCode, FieldError, InvalidFields, PlatformError
 
 MAX_BYTES = 1024
 MIN_NEW_BYTES = 12

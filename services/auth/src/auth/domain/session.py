@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NewType
 
-from shared.errors import ErrorCode, PlatformError
-
 from auth.domain.user import UserId
+from shared.errors import ErrorCode, PlatformError
 
 SessionId = NewType("SessionId", str)
 

@@ -6,10 +6,10 @@ from typing import Any
 import jwt
 from jwt.types import Options
 from pydantic import SecretStr
-from shared.ids import is_id
 
 from auth.domain.session import Claims, InvalidSession, Session, SessionId
 from auth.domain.user import UserId
+from shared.ids import is_id
 
 ISSUER = "peanut"
 AUDIENCE = "peanut-edge"

@@ -3,9 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from shared.clock import from_unix_ms, to_unix_ms
-from shared.database import Database
-from shared.principal import PrincipalKind, Role
 from sqlalchemy import or_, select
 from sqlalchemy.engine import Row
 
@@ -15,6 +12,9 @@ from auth.domain.session import Claims
 from auth.infrastructure.sql_users import USER_COLUMNS, to_user
 from auth.infrastructure.sql_versions import current_version
 from auth.infrastructure.tables import api_keys, sessions, users
+from shared.clock import from_unix_ms, to_unix_ms
+from shared.database import Database
+from shared.principal import PrincipalKind, Role
 
 _OF_SESSION = select(*USER_COLUMNS, sessions.c.expires_at, current_version().label("number")).join_from(sessions, users)
 _OF_KEY = select(

@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from shared.clock import from_unix_ms, to_unix_ms
-from shared.database import Database
-from shared.principal import Role
 from sqlalchemy import delete, func, insert, or_, select
 from sqlalchemy.engine import Row
 
@@ -17,6 +14,9 @@ from auth.domain.user import UserId
 from auth.infrastructure.sql_users import require_open
 from auth.infrastructure.sql_versions import raise_version
 from auth.infrastructure.tables import api_keys
+from shared.clock import from_unix_ms, to_unix_ms
+from shared.database import Database
+from shared.principal import Role
 
 _COLUMNS = (
     api_keys.c.id,

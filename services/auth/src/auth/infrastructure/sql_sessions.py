@@ -2,8 +2,6 @@
 
 from datetime import datetime
 
-from shared.clock import to_unix_ms
-from shared.database import Database
 from sqlalchemy import case, delete, insert, select, update
 
 from auth.domain.session import Session, SessionId
@@ -11,6 +9,8 @@ from auth.domain.user import InvalidCredentials, User
 from auth.infrastructure.sql_users import USER_COLUMNS, to_user
 from auth.infrastructure.sql_versions import raise_version
 from auth.infrastructure.tables import sessions, users
+from shared.clock import to_unix_ms
+from shared.database import Database
 
 
 class SqlSessions:

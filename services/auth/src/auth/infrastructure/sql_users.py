@@ -3,9 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from shared.clock import from_unix_ms, to_unix_ms
-from shared.database import Database
-from shared.principal import Role
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import IntegrityError
@@ -16,6 +13,9 @@ from auth.domain.session import InvalidSession, SessionId
 from auth.domain.user import StaleUser, User, UserId
 from auth.infrastructure.sql_versions import raise_version
 from auth.infrastructure.tables import sessions, users
+from shared.clock import from_unix_ms, to_unix_ms
+from shared.database import Database
+from shared.principal import Role
 
 USER_COLUMNS = (
     users.c.id.label("user_id"),

@@ -1,11 +1,11 @@
 """The version of all identities: a number in the database, raised in the transaction of every change."""
 
-from shared.contracts.auth import IDENTITIES
-from shared.database import Database
 from sqlalchemy import ScalarSelect, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.infrastructure.tables import versions
+from shared.contracts.auth import IDENTITIES
+from shared.database import Database
 
 _IS_OURS = versions.c.name == IDENTITIES
 _READ = select(versions.c.number).where(_IS_OURS)

@@ -4,11 +4,6 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from pydantic import SecretStr
-from shared.bus import NOTHING, CallContext, Endpoint, Nothing
-from shared.contracts import auth as contracts
-from shared.contracts.health import Health
-from shared.errors import InvalidFields
-from shared.principal import Role
 
 from auth.application.identities import Identities
 from auth.application.keys import Keys, MadeKey
@@ -16,6 +11,11 @@ from auth.application.passwords import Passwords
 from auth.application.sessions import Sessions
 from auth.domain.key import ApiKey
 from auth.domain.user import User
+from shared.bus import NOTHING, CallContext, Endpoint, Nothing
+from shared.contracts import auth as contracts
+from shared.contracts.health import Health
+from shared.errors import InvalidFields
+from shared.principal import Role
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """What Alembic runs."""
 
-from shared.alembic_run import run_in_alembic
-
 from auth.infrastructure.tables import metadata
+from shared.alembic_run import run_in_alembic
 
 run_in_alembic(metadata)

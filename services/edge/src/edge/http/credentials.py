@@ -4,12 +4,12 @@ import hashlib
 from dataclasses import dataclass
 
 from pydantic import SecretStr
-from shared.clock import utc_now
-from shared.contracts.auth import Credential, Session
-from shared.errors import ErrorCode, PlatformError
 
 from edge.http.request import Request
 from edge.http.response import Header
+from shared.clock import utc_now
+from shared.contracts.auth import Credential, Session
+from shared.errors import ErrorCode, PlatformError
 
 COOKIE = "__Host-session"
 MAX_CREDENTIAL = 4096

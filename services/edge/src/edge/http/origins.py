@@ -1,9 +1,8 @@
 """Hosts and origins: who this edge is, and whose pages may speak through a browser (CORS, CSRF)."""
 
-from shared.errors import ErrorCode, Forbidden, PlatformError
-
 from edge.http.request import Request
 from edge.http.response import Header, Response
+from shared.errors import ErrorCode, Forbidden, PlatformError
 
 _ALLOWED_METHODS = b"GET, POST, PUT, DELETE"
 _ALLOWED_HEADERS = b"Authorization, Content-Type, If-Match, Idempotency-Key, X-Request-Id, traceparent"

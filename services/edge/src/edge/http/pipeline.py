@@ -4,10 +4,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 
-from shared.errors import ErrorCode, Forbidden, PlatformError, Unavailable
-from shared.logging import trace_id_of_call
-from shared.principal import Caller, Origin, PrincipalKind
-
 from edge.http.addresses import ClientAddresses
 from edge.http.credentials import Unauthenticated, credential_of
 from edge.http.origins import Origins
@@ -16,6 +12,9 @@ from edge.http.request import MAX_BODY, Receive, Request, Scope
 from edge.http.response import Header, Response, Send
 from edge.identities import Identities, Known
 from edge.refusals import Refusals
+from shared.errors import ErrorCode, Forbidden, PlatformError, Unavailable
+from shared.logging import trace_id_of_call
+from shared.principal import Caller, Origin, PrincipalKind
 
 MAX_IN_FLIGHT = 2000
 

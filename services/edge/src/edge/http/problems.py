@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import orjson
-from shared.errors import ErrorCode, PlatformError
 
 from edge.http.response import Response
+from shared.errors import ErrorCode, PlatformError
 
 STATUS: Mapping[ErrorCode, HTTPStatus] = {
     ErrorCode.MALFORMED: HTTPStatus.BAD_REQUEST,

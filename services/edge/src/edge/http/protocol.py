@@ -5,13 +5,13 @@ from http import HTTPStatus
 from typing import Any
 
 import httptools
-from shared.errors import Malformed, PlatformError
-from shared.ids import new_id
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from edge.http.problems import problem
 from edge.http.response import Response
 from edge.http.transport import JoiningTransport
+from shared.errors import Malformed, PlatformError
+from shared.ids import new_id
 
 MAX_HEADER_BYTES = 16 * 1024
 HEADERS_WITHIN_S = 10.0

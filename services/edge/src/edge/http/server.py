@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
-from shared.errors import PlatformError
 
 from edge.http.pipeline import Pipeline
 from edge.http.protocol import BoundedHttpProtocol
+from shared.errors import PlatformError
 
 FINISH_WITHIN_S = 10
 

@@ -3,6 +3,9 @@
 import re
 
 from fastapi import APIRouter, Response, status
+
+from edge.routes.call import Call, CurrentCall
+from edge.routes.replies import json_reply
 from shared.bus import Bus
 from shared.contracts.orchestrator import (
     CHECK_AGENT,
@@ -18,9 +21,6 @@ from shared.contracts.orchestrator import (
     UpdateAgent,
 )
 from shared.errors import ErrorCode, PlatformError
-
-from edge.routes.call import Call, CurrentCall
-from edge.routes.replies import json_reply
 
 _ETAG = re.compile(rb'"(\d{1,18})"')
 

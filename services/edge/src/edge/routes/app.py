@@ -8,9 +8,6 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request as FastRequest
 from fastapi.responses import Response as FastResponse
-from shared.bus import Bus
-from shared.bus.messages import invalid_fields
-from shared.errors import ErrorCode, PlatformError
 from starlette.exceptions import HTTPException
 
 from edge.health import HealthCheck
@@ -24,6 +21,9 @@ from edge.routes.auth import auth_routes
 from edge.routes.call import REQUEST
 from edge.routes.documentation import describe, documentation_routes
 from edge.routes.operations import operation_routes
+from shared.bus import Bus
+from shared.bus.messages import invalid_fields
+from shared.errors import ErrorCode, PlatformError
 
 Rest = Callable[[Request], Awaitable[Response]]
 

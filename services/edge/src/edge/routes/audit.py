@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict
-from shared.bus import Bus
-from shared.contracts import audit
 
 from edge.routes.call import CurrentCall
 from edge.routes.replies import json_reply
+from shared.bus import Bus
+from shared.contracts import audit
 
 
 class AuditQuery(audit.Query):

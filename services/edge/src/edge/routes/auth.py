@@ -3,6 +3,10 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
+
+from edge.http.credentials import no_cookie, session_cookie
+from edge.routes.call import CurrentCall
+from edge.routes.replies import json_reply
 from shared.bus import NOTHING, Bus
 from shared.contracts.auth import (
     CHANGE_PASSWORD,
@@ -20,10 +24,6 @@ from shared.contracts.auth import (
     NewKey,
     RevokeKey,
 )
-
-from edge.http.credentials import no_cookie, session_cookie
-from edge.routes.call import CurrentCall
-from edge.routes.replies import json_reply
 
 
 def auth_routes(bus: Bus) -> APIRouter:

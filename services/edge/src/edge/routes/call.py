@@ -3,9 +3,9 @@
 from typing import Annotated
 
 from fastapi import Depends, Request
-from shared.bus import CallContext, Kind
 
 from edge.http import request as http
+from shared.bus import CallContext, Kind
 
 REQUEST = "peanut.request"
 """Where the pipeline's request stands in the ASGI scope."""

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Query, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from shared.contracts.auth import User
-from shared.contracts.orchestrator import Agents, Dispatch, Dispatched
 
 from edge.routes.hot import AgentsQuery
 from shared import VERSION
+from shared.contracts.auth import User
+from shared.contracts.orchestrator import Agents, Dispatch, Dispatched
 
 PAGE_POLICY = "; ".join(
     (

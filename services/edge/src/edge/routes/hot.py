@@ -3,15 +3,15 @@
 from urllib.parse import parse_qsl
 
 from pydantic import ConfigDict, ValidationError
-from shared.bus import Bus, Kind, write
-from shared.bus.messages import invalid_fields
-from shared.contracts.orchestrator import DISPATCH, LIST_AGENTS, ListAgents
-from shared.errors import FieldError, InvalidFields
 
 from edge.http.pipeline import HotRoutes
 from edge.http.request import Request
 from edge.http.response import Response
 from edge.identities import Known
+from shared.bus import Bus, Kind, write
+from shared.bus.messages import invalid_fields
+from shared.contracts.orchestrator import DISPATCH, LIST_AGENTS, ListAgents
+from shared.errors import FieldError, InvalidFields
 
 
 class AgentsQuery(ListAgents):

@@ -1,11 +1,11 @@
 """How the platform is: health and readiness."""
 
 from fastapi import APIRouter, Response, status
-from shared.bus import Message
 
 from edge.health import HealthCheck, PlatformHealth, Status
 from edge.routes.call import CurrentCall
 from edge.routes.replies import json_reply
+from shared.bus import Message
 
 
 class Summary(Message):

@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 from fastapi import Response
+
 from shared.bus import Message, write
 
 M = TypeVar("M", bound=Message)

@@ -6,14 +6,6 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import orjson
-from shared.audit import AuditTrail, Resource
-from shared.bus import CallContext
-from shared.contracts.audit import Action, Details
-from shared.contracts.orchestrator import AgentChanges, ListAgents, RegisterAgent
-from shared.errors import FieldError, InvalidFields
-from shared.ids import is_id
-from shared.paging import Cursors
-from shared.principal import Role
 
 from orchestrator.application.monitor import Monitor
 from orchestrator.application.pool import Pool
@@ -26,6 +18,14 @@ from orchestrator.domain.agent import (
     require_fitting_endpoint,
 )
 from orchestrator.domain.health import Health
+from shared.audit import AuditTrail, Resource
+from shared.bus import CallContext
+from shared.contracts.audit import Action, Details
+from shared.contracts.orchestrator import AgentChanges, ListAgents, RegisterAgent
+from shared.errors import FieldError, InvalidFields
+from shared.ids import is_id
+from shared.paging import Cursors
+from shared.principal import Role
 
 MAX_METADATA_BYTES = 16 * 1024
 SAVE_ATTEMPTS = 5

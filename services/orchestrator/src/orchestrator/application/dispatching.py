@@ -5,13 +5,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.audit import AuditTrail, Change, Resource
-from shared.bus import CallContext
-from shared.contracts.audit import Action, Details, Outcome
-from shared.contracts.orchestrator import Dispatch
-from shared.errors import DeadlinePassed, ErrorCode, PlatformError
-from shared.principal import PrincipalKind, Role
-
 from orchestrator.application.monitor import Monitor
 from orchestrator.application.pool import NoHealthyAgents, Pool
 from orchestrator.application.upstreams import (
@@ -22,6 +15,12 @@ from orchestrator.application.upstreams import (
     UpstreamTimeout,
 )
 from orchestrator.domain.agent import Agent, AgentType
+from shared.audit import AuditTrail, Change, Resource
+from shared.bus import CallContext
+from shared.contracts.audit import Action, Details, Outcome
+from shared.contracts.orchestrator import Dispatch
+from shared.errors import DeadlinePassed, ErrorCode, PlatformError
+from shared.principal import PrincipalKind, Role
 
 AUDIT_RESERVE_S = 0.3
 """What is kept of the deadline for the outcome's receipt."""

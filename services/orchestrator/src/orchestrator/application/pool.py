@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from shared.errors import FieldError, InvalidFields, Unavailable
-
 from orchestrator.application.monitor import Monitor
 from orchestrator.application.registry import Registry, Snapshot
 from orchestrator.domain.agent import Agent, AgentNotFound
 from orchestrator.domain.choice import Rotation
+from shared.errors import FieldError, InvalidFields, Unavailable
 
 MAX_ROTATIONS = 1024
 RETRY_AFTER_S = 5

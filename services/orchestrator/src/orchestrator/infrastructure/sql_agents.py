@@ -4,8 +4,6 @@ import json
 from datetime import datetime
 from typing import Any
 
-from shared.clock import from_unix_ms, to_unix_ms
-from shared.database import Database
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -26,6 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.application.registry import Snapshot
 from orchestrator.domain.agent import Agent, AgentId, AgentNameTaken, AgentNotFound, StaleAgent, name_key
+from shared.clock import from_unix_ms, to_unix_ms
+from shared.database import Database
 
 METADATA = MetaData()
 

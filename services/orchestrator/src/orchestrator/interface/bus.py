@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime
 
+from orchestrator.application.agents import Agents
+from orchestrator.application.dispatching import Dispatching, require_may_dispatch
+from orchestrator.interface.views import Views, dispatched
 from shared.bus import NOTHING, CallContext, Endpoint, Nothing, read
 from shared.contracts.orchestrator import (
     CHECK_AGENT,
@@ -18,10 +21,6 @@ from shared.contracts.orchestrator import (
     RegisterAgent,
     UpdateAgent,
 )
-
-from orchestrator.application.agents import Agents
-from orchestrator.application.dispatching import Dispatching, require_may_dispatch
-from orchestrator.interface.views import Views, dispatched
 
 
 def endpoints(agents: Agents, dispatching: Dispatching, *, now: Callable[[], datetime]) -> list[Endpoint]:

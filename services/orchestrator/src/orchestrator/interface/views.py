@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 import orjson
-from shared.clock import rfc3339
 
 from orchestrator.application.agents import Page, Seen
 from orchestrator.application.dispatching import Answered
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.health import Health
+from shared.clock import rfc3339
 
 MAX_REMEMBERED = 4096
 
