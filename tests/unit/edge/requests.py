@@ -11,10 +11,12 @@ def request(
     path: str = "/api/v1/agents",
     headers: Iterable[tuple[str, str]] = (),
     *,
-    body: Iterable[bytes] = (b"",),
+    body: Iterable[bytes] = (),
     peer: str = "203.0.113.7",
 ) -> Request:
     chunks = list(body)
+    if chunks:
+        headers = [*headers, ("transfer-encoding", "chunked")]
     scope: dict[str, Any] = {
         "type": "http",
         "method": method,

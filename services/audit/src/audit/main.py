@@ -10,7 +10,7 @@ from audit.application.queries import Queries
 from audit.application.scrubbing import Scrubber
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 from audit.infrastructure.sqlite_writer import open_writer
-from audit.infrastructure.worker_processes import open_worker
+from audit.infrastructure.worker_process import open_worker
 from audit.interface.bus import endpoints
 from audit.settings import AuditSettings
 from shared.bus import connect

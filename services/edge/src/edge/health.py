@@ -50,7 +50,8 @@ class PlatformHealth(Message):
 
 
 class _Answer:
-    def __init__(self, healthy: bool, latency_ms: float, message: str) -> None:
+    def __init__(self, healthy: bool, latency_ms: float, message: str, *, answered: bool = True) -> None:
+        self.answered = answered
         self.healthy = healthy
         self.latency_ms = latency_ms
         self.message = message
@@ -83,6 +84,10 @@ class HealthCheck:
         """Healthy when every service can do its work, unhealthy when none answers, degraded in between."""
         return _overall(await self._answers.result())
 
+    async def is_ready(self) -> bool:
+        """Whether every service answers; one that answers that something is wrong still works."""
+        return all(answer.answered for answer in (await self._answers.result()).values())
+
     async def report(self) -> PlatformHealth:
         """The same with each service and each of its replicas."""
         return await self._reports.result()
@@ -111,7 +116,7 @@ class HealthCheck:
         try:
             health = await self._bus.call(health_contract(service), NOTHING, call_context(seconds=ASK_WITHIN_S))
         except PlatformError as error:
-            return _Answer(False, _ms_since(began), error.detail)
+            return _Answer(False, _ms_since(began), error.detail, answered=False)
         return _Answer(health.healthy, _ms_since(began), health.message)
 
     async def _replicas(self, service: str) -> list[Replica]:

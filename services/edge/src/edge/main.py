@@ -9,7 +9,7 @@ from edge.http.pipeline import Pipeline
 from edge.http.server import serving
 from edge.identities import Identities
 from edge.refusals import Refusals
-from edge.routes.app import behind_pipeline, fastapi_app
+from edge.routes.app import behind_pipeline, fastapi_app, route_of
 from edge.routes.hot import hot_routes
 from edge.settings import EdgeSettings
 from shared.audit import open_trail
@@ -37,20 +37,25 @@ async def main(stop: Stop) -> None:
         ) as bus,
         open_trail(bus, settings.data_dir) as trail,
     ):
+        addresses = ClientAddresses(settings.trusted_proxies)
         identities = Identities(bus)
         await identities.start()
-        refusals = Refusals(trail)
+        app = fastapi_app(bus, HealthCheck(bus))
+        refusals = Refusals(trail, route_of=lambda path: route_of(app, path))
         pipeline = Pipeline(
             hot=hot_routes(bus),
-            rest=behind_pipeline(fastapi_app(bus, HealthCheck(bus))),
+            rest=behind_pipeline(app),
             identities=identities,
             origins=Origins(hosts=settings.hosts, origins=settings.origins),
-            addresses=ClientAddresses(settings.trusted_proxies),
+            addresses=addresses,
             refusals=refusals,
             https=settings.own_origin.startswith("https://"),
         )
         await bus.serve(health_contract("edge").answered_by(_healthy))
-        async with refusals.recording(), serving(pipeline, host=settings.host, port=settings.port):
+        async with (
+            refusals.recording(),
+            serving(pipeline, host=settings.host, port=settings.port, is_proxy=addresses.is_proxy),
+        ):
             _log.info("ready", extra={"address": f"http://{settings.host}:{settings.port}"})
             await stop.wait()
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -38,8 +38,9 @@ class _Refused:
 class Refusals:
     """One entry at once per (reason, route, who), then one a minute with a count."""
 
-    def __init__(self, trail: AuditTrail) -> None:
+    def __init__(self, trail: AuditTrail, *, route_of: Callable[[str], str]) -> None:
         self._trail = trail
+        self._route_of = route_of
         self._refused: OrderedDict[_Key, _Refused] = OrderedDict()
         self._recording: set[asyncio.Task[None]] = set()
 
@@ -50,7 +51,7 @@ class Refusals:
         if response.reason in _RECORDED_BY_AUTH:
             return
         principal = request.caller.principal
-        route = _route_name(request)
+        route = self._route_of(request.path)
         key = (response.reason, route, principal.credential_id if principal else address_prefix(request.ip_address))
         known = self._refused.get(key)
         if known is not None:
@@ -58,9 +59,10 @@ class Refusals:
             return
         refused = _Refused(_change(request, route, response), request.context(Kind.CHANGE), _now())
         self._refused[key] = refused
-        if len(self._refused) > MAX_REMEMBERED:
-            self._refused.popitem(last=False)
         self._record(refused, count=1)
+        if len(self._refused) > MAX_REMEMBERED:
+            _, oldest = self._refused.popitem(last=False)
+            self._record_again(oldest)
 
     @asynccontextmanager
     async def recording(self) -> AsyncIterator[None]:
@@ -84,11 +86,17 @@ class Refusals:
             if _now() - refused.since < older_than:
                 continue
             del self._refused[key]
-            if refused.more:
-                again = _Refused(refused.change, _renewed(refused.context), _now())
-                if older_than:
-                    self._refused[key] = again
-                self._record(again, count=refused.more)
+            again = self._record_again(refused)
+            if again is not None and older_than:
+                self._refused[key] = again
+
+    def _record_again(self, refused: _Refused) -> _Refused | None:
+        """Records how often it came since, if it did; what is returned counts on."""
+        if not refused.more:
+            return None
+        again = _Refused(refused.change, _renewed(refused.context), _now())
+        self._record(again, count=refused.more)
+        return again
 
     def _record(self, refused: _Refused, *, count: int) -> None:
         if len(self._recording) >= MAX_IN_FLIGHT:
@@ -117,9 +125,3 @@ def _renewed(context: CallContext) -> CallContext:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _route_name(request: Request) -> str:
-    """The path without what the client may vary at will, so that refusals of one route are one."""
-    parts = request.path.split("/")[:6]
-    return "/".join(":id" if len(part) >= 16 else part for part in parts)

@@ -1,17 +1,36 @@
 """What the orchestrator answers: agents, their health, and dispatch."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from shared.bus import Contract, HttpMessage, Kind, Message, Moment, Nothing, Secret
 
+# Not control characters, ends of lines, or what turns the direction of the text after it (Unicode TR 36, section 2.5);
+# and something that is no blank.
+_ODD = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_READABLE = rf"^[^{_ODD}]*[^{_ODD}\s][^{_ODD}]*$"
+_VISIBLE = "^[!-~]+$"
+
+
+def _require_visible(key: SecretStr) -> SecretStr:
+    """A header carries it (RFC 9110 section 5.5)."""
+    if not re.fullmatch(_VISIBLE, key.get_secret_value()):
+        raise ValueError("may have only visible ASCII characters, without blanks")
+    return key
+
+
 AgentType = Literal["ollama", "openai", "echo"]
 AgentStatus = Literal["online", "degraded", "offline", "maintenance"]
-AgentName = Annotated[str, Field(min_length=2, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
-ModelName = Annotated[str, Field(min_length=1, max_length=200)]
+AgentName = Annotated[str, Field(min_length=2, max_length=64, pattern=_READABLE)]
+ModelName = Annotated[str, Field(min_length=1, max_length=200, pattern=_READABLE)]
 Endpoint = Annotated[str, Field(min_length=1, max_length=2048)]
-ApiKey = Annotated[Secret, Field(min_length=1, max_length=4096)]
+ApiKey = Annotated[
+    Secret,
+    Field(min_length=1, max_length=4096, json_schema_extra={"pattern": _VISIBLE}),
+    AfterValidator(_require_visible),
+]
 MaxTokens = Annotated[int, Field(ge=1, le=200_000)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Priority = Annotated[int, Field(ge=1, le=10)]

@@ -16,7 +16,7 @@ class ClientAddresses:
 
     def behind(self, peer: str, forwarded_for: bytes | None) -> str:
         """The client's address. Anything that cannot be parsed ends the walk at the last hop that was believed."""
-        if forwarded_for is None or not self._trusts(peer):
+        if forwarded_for is None or not self.is_proxy(peer):
             return peer
         client = peer
         for hop in reversed(forwarded_for.decode("latin-1").split(",")):
@@ -24,11 +24,12 @@ class ClientAddresses:
                 client = str(_unmapped(ip_address(hop.strip())))
             except ValueError:
                 return client
-            if not self._trusts(client):
+            if not self.is_proxy(client):
                 return client
         return client
 
-    def _trusts(self, address: str) -> bool:
+    def is_proxy(self, address: str) -> bool:
+        """Whether the address is one of our proxies."""
         try:
             parsed = _unmapped(ip_address(address))
         except ValueError:

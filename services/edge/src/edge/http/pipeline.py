@@ -1,5 +1,6 @@
 """The pipeline every request goes through: who is asked, who asks, may a page do this; then the route."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
@@ -12,7 +13,7 @@ from edge.http.request import MAX_BODY, Receive, Request, Scope
 from edge.http.response import Header, Response, Send
 from edge.identities import Identities, Known
 from edge.refusals import Refusals
-from shared.errors import ErrorCode, Forbidden, PlatformError, Unavailable
+from shared.errors import ErrorCode, FieldError, Forbidden, InvalidFields, PlatformError, Unavailable
 from shared.logging import trace_id_of_call
 from shared.principal import Caller, Origin, PrincipalKind
 
@@ -25,7 +26,12 @@ API = "/api/"
 PUBLIC = frozenset({("POST", "/api/v1/auth/login")})
 OPTIONAL = frozenset({("GET", "/health")})
 WHILE_PASSWORD_IS_TEMPORARY = frozenset(
-    {("GET", "/api/v1/auth/me"), ("POST", "/api/v1/auth/password"), ("POST", "/api/v1/auth/logout")}
+    {
+        ("GET", "/health"),
+        ("GET", "/api/v1/auth/me"),
+        ("POST", "/api/v1/auth/password"),
+        ("POST", "/api/v1/auth/logout"),
+    }
 )
 
 _SECURITY: tuple[Header, ...] = (
@@ -60,6 +66,12 @@ class Overloaded(Unavailable):
     reason = "overloaded"
 
 
+class Stopping(Unavailable):
+    """This replica is being stopped."""
+
+    reason = "outcome-unknown"
+
+
 class Pipeline:
     """The ASGI application: checks in a fixed order, then one switch between hot routes and the rest."""
 
@@ -92,6 +104,9 @@ class Pipeline:
         self._in_flight += 1
         try:
             response = await self._answer(request)
+        except asyncio.CancelledError:  # the server stops, and this took longer than it waits
+            stopping = Stopping("The edge stopped while it waited for the answer; whether it was done is not known.")
+            response = problem(stopping, request_id=request.request_id)
         finally:
             self._in_flight -= 1
         await response.send(send, self._headers(request, response))
@@ -124,6 +139,7 @@ class Pipeline:
         self._origins.require_known_host(request)
         if not _PLAIN_PATH.issuperset(request.path) or "//" in request.path or "/." in request.path:
             raise NoSuchRoute("Nothing is served here.")
+        _require_each_parameter_once(request.scope["query_string"])
         if self._origins.is_preflight(request):
             return self._origins.preflight(request)
         known = await self._identify(request)
@@ -169,6 +185,14 @@ class Pipeline:
         common.append((b"x-request-id", request.request_id.encode()))
         common += self._origins.cors(request)
         return common
+
+
+def _require_each_parameter_once(query: bytes) -> None:
+    if not query:
+        return
+    names = [pair.partition(b"=")[0] for pair in query.split(b"&")]
+    if len(set(names)) != len(names):
+        raise InvalidFields("A parameter stands there twice.", errors=(FieldError("query", "name each once"),))
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with bounds on headers: httptools takes 16 MB of them and waits for ever."""
+"""uvicorn's HTTP protocol with bounds: by itself it takes 16 MB of headers, endless trailers, and waits for ever."""
 
 import asyncio
 from http import HTTPStatus
@@ -7,20 +7,28 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from edge.http.connections import Connections
 from edge.http.problems import problem
-from edge.http.response import Response
 from edge.http.transport import JoiningTransport
 from shared.errors import Malformed, PlatformError
 from shared.ids import new_id
 
 MAX_HEADER_BYTES = 16 * 1024
 HEADERS_WITHIN_S = 10.0
+MAX_FRAMING_BYTES = 64 * 1024
+"""Chunk sizes and trailers: more than this, beyond eight bytes for each of the body, carries nothing."""
 
 
 class MalformedHttp(Malformed):
     """The bytes are not an HTTP request."""
 
     reason = "malformed-http"
+
+
+class NoUpgrade(Malformed):
+    """Another protocol is asked for; reading on as if it were HTTP is how requests are smuggled."""
+
+    reason = "no-upgrade"
 
 
 class HeadTooLarge(Malformed):
@@ -35,74 +43,142 @@ class HeadTooSlow(Malformed):
     reason = "headers-too-slow"
 
 
-_TOO_LARGE = "The request line and headers are larger than 16 KiB."
-
-
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Answers 431 to more than 16 KiB of request line and headers, and 408 to those that take longer than 10 s."""
+    """One connection. A head has 16 KiB and 10 s; what follows an answer before its request is whole is not read."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, admission: Connections, **options: Any) -> None:
+        super().__init__(**options)
+        self._admission = admission
+        self._peer = ""
+        self._deaf = False
+        self._head_is_open = False
+        self._heads = 0
         self._head_bytes = 0
-        self._in_head = True
+        self._body_bytes = 0
+        self._framing_bytes = 0
+        self._message_is_open = False
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Gives the first request its time."""
         super().connection_made(JoiningTransport(transport, self.loop))  # type: ignore[arg-type]  # is one by its methods
-        self._head_timer = self.loop.call_later(HEADERS_WITHIN_S, self._too_slow)
+        self._peer = self.client[0] if self.client else ""
+        if self._admission.admit(self._peer):
+            self._start_timer()
+        else:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more is awaited."""
+        self._admission.forget(self._peer)
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Counts the bytes that belong to a head; a head that stays open gets a timer."""
-        if self._in_head:
-            self._head_bytes += len(data)
+        """Reads on, unless this connection is about to end; then looks whether what is open may stay open."""
+        if self._deaf or self.transport.is_closing():
+            return
+        heads, body_bytes = self._heads, self._body_bytes
         super().data_received(data)
-        if self.transport.is_closing() or not self._head_bytes:
-            return  # no head is open
-        if self._head_bytes > MAX_HEADER_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HeadTooLarge(_TOO_LARGE))
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEADERS_WITHIN_S, self._too_slow)
+        if self.transport.is_closing():
+            return
+        if self._head_is_open:
+            self._head_bytes = self._head_bytes + len(data) if heads == self._heads else 0
+            self._require_small_head(self._head_bytes)
+            self._start_timer()
+        elif self._message_is_open and heads == self._heads:
+            self._framing_bytes += len(data) - (self._body_bytes - body_bytes)
+            if self._framing_bytes > MAX_FRAMING_BYTES + 8 * self._body_bytes:
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._head_is_open = True
+        self._message_is_open = True
+        self._body_bytes = self._framing_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keeps a header and drops a trailer: nobody asks for those, and uvicorn would add them to the headers."""
+        if self._head_is_open:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole; only now it becomes a request."""
-        self._in_head = False
+        self._head_is_open = False
+        self._heads += 1
+        self._head_bytes = 0
         self._stop_timer()
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > MAX_HEADER_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HeadTooLarge(_TOO_LARGE))
-            raise httptools.HttpParserError("headers too large")
+        self._require_small_head(len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers))
+        if self._deaf:
+            raise httptools.HttpParserError("refused")
+        if self.parser.should_upgrade():
+            self._ignore_what_follows()
         super().on_headers_complete()
+        if self._deaf:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Hands a piece of the body on."""
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The next bytes belong to another head."""
+        """The request is whole."""
+        self._message_is_open = False
         super().on_message_complete()
-        self._in_head = True
-        self._head_bytes = 0
+
+    def on_response_complete(self) -> None:
+        """Ends a connection whose request was answered before it was whole: the rest would be read for nothing."""
+        if self._message_is_open:
+            self._deaf = True
+            self.transport.close()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """The parser could not make a request of the bytes."""
-        if not self.transport.is_closing():
-            self._send(problem(MalformedHttp(msg), request_id=new_id()))
+        """The parser could not make a request of the bytes; one that is being worked on still gets its answer."""
+        if self._deaf:
+            return
+        self._deaf = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            self.pipeline.clear()
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, MalformedHttp("This is not an HTTP request."))
+
+    def _ignore_what_follows(self) -> None:
+        """An Upgrade may be ignored (RFC 9110 section 7.8), but not when it hides where the request ends."""
+        lengths = {b"content-length", b"transfer-encoding"}
+        if self.parser.get_method() == b"CONNECT" or any(name in lengths for name, _ in self.headers):
+            self._refuse(HTTPStatus.BAD_REQUEST, NoUpgrade("Send this without CONNECT and without Upgrade."))
+            raise httptools.HttpParserError("refused")
+        self._deaf = True
+        self._message_is_open = False
+
+    def _require_small_head(self, size: int) -> None:
+        if size > MAX_HEADER_BYTES:
+            error = HeadTooLarge("The request line and headers are larger than 16 KiB.")
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, error)
 
     def _too_slow(self) -> None:
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, HeadTooSlow("The headers did not arrive within 10 s."))
 
     def _refuse(self, status: HTTPStatus, error: PlatformError) -> None:
-        self._send(problem(error, request_id=new_id(), status=status))
-
-    def _send(self, response: Response) -> None:
+        """Answers outside uvicorn's cycle, and closes."""
+        self._deaf = True
+        request_id = new_id()
+        body = problem(error, request_id=request_id, status=status).body
         head = (
-            b"HTTP/1.1 %d \r\nconnection: close\r\ncontent-type: %s\r\ncontent-length: %d\r\n"
-            b"x-content-type-options: nosniff\r\n\r\n"
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\ncache-control: no-store\r\n"
+            f"x-content-type-options: nosniff\r\nx-request-id: {request_id}\r\n"
+            f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\n\r\n"
         )
-        self.transport.write(head % (response.status, response.content_type, len(response.body)) + response.body)
+        self.transport.write(head.encode() + body)
         self.transport.close()
+
+    def _start_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEADERS_WITHIN_S, self._too_slow)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

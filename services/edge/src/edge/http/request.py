@@ -66,7 +66,7 @@ class Request:
 
     def __init__(self, scope: Scope, receive: Receive, ip_address: str) -> None:
         self.scope = scope
-        self.method: str = scope["method"]
+        self.method: str = "GET" if scope["method"] == "HEAD" else scope["method"]  # the server drops the body
         self.path: str = scope["raw_path"].decode("latin-1")
         self.headers: dict[bytes, bytes] = {}
         self.event_id = new_id()
@@ -123,32 +123,29 @@ class Request:
 
     async def body(self) -> bytes:
         """The whole body; raises TooLarge above `max_body` bytes and BodyTooSlow after 30 s."""
+        if not self.has_body:
+            return b""
         announced = self.headers.get(b"content-length", b"0")
         if int(announced) > self.max_body:  # the HTTP parser has already refused what is no number
             raise self._too_large()
-        message = await self._next()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            return self._within_limit(body)
+        body, more = bytearray(), True
         try:
             async with asyncio.timeout(BODY_WITHIN_S):
-                while message.get("more_body", False):
+                while more:
                     message = await self._next()
-                    body = self._within_limit(body + message.get("body", b""))
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > self.max_body:
+                        raise self._too_large()
         except TimeoutError:
             raise BodyTooSlow("The body did not arrive within 30 s.") from None
-        return body
+        return bytes(body)
 
     async def sound_json(self) -> bytes:
         """The body as JSON that means the same to every reader; raises Malformed otherwise."""
         body = await self.body()
         if body:
             require_sound_json(body)
-        return body
-
-    def _within_limit(self, body: bytes) -> bytes:
-        if len(body) > self.max_body:
-            raise self._too_large()
         return body
 
     def _too_large(self) -> TooLarge:

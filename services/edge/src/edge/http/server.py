@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import uvicorn
 
+from edge.http.connections import Connections
 from edge.http.pipeline import Pipeline
 from edge.http.protocol import BoundedHttpProtocol
 from shared.errors import PlatformError
@@ -28,14 +30,14 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Pipeline, *, host: str, port: int) -> AsyncIterator[None]:
+async def serving(app: Pipeline, *, host: str, port: int, is_proxy: Callable[[str], bool]) -> AsyncIterator[None]:
     """Serves `app` while the block runs; at its end takes no new requests and answers those under way.
 
     Replicas on one machine share the port. Raises AddressInUse when the port cannot be had.
     """
     config = uvicorn.Config(
         app,
-        http=BoundedHttpProtocol,
+        http=partial(BoundedHttpProtocol, Connections(is_proxy)),  # type: ignore[arg-type]  # what it calls to make one
         ws="none",
         lifespan="off",
         log_config=None,

@@ -59,7 +59,7 @@ def behind_pipeline(app: FastAPI) -> Rest:
         body = await request.sound_json()
         answer = _Answer()
         try:
-            await app({**request.scope, REQUEST: request}, _receiving(body), answer.take)
+            await app({**request.scope, "method": request.method, REQUEST: request}, _receiving(body), answer.take)
         except MethodNotAllowed as error:
             allowed = ", ".join(sorted(_methods(app, request.path)))
             return problem(error, request_id=request.request_id).with_headers((b"allow", allowed.encode()))
@@ -87,6 +87,12 @@ class _Answer:
             elif name != b"content-length":
                 headers.append((name, value))
         return Response(self._start["status"], bytes(self._body), content_type, tuple(headers))
+
+
+def route_of(app: FastAPI, path: str) -> str:
+    """The documented route that serves this path; all others are one, as strangers can make up any number of them."""
+    templates: dict[str, object] = app.openapi()["paths"]
+    return next((template for template in templates if _matches(template, path)), "unknown")
 
 
 def _methods(app: FastAPI, path: str) -> set[str]:

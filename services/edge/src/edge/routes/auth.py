@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
+from pydantic import ConfigDict
 
 from edge.http.credentials import no_cookie, session_cookie
 from edge.routes.call import CurrentCall
@@ -24,6 +25,12 @@ from shared.contracts.auth import (
     NewKey,
     RevokeKey,
 )
+
+
+class KeysQuery(ListKeys):
+    """The page as text in a query string."""
+
+    model_config = ConfigDict(strict=False, extra="forbid")
 
 
 def auth_routes(bus: Bus) -> APIRouter:
@@ -50,12 +57,8 @@ def auth_routes(bus: Bus) -> APIRouter:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
 
     @router.get("/keys", tags=["keys"], summary="List the own API keys", response_model=Keys)
-    async def list_keys(
-        call: CurrentCall,
-        limit: Annotated[int, Query(ge=1, le=100)] = 50,
-        cursor: str | None = None,
-    ) -> Response:
-        return json_reply(await bus.call(LIST_KEYS, ListKeys(limit=limit, cursor=cursor), call.reading))
+    async def list_keys(wanted: Annotated[KeysQuery, Query()], call: CurrentCall) -> Response:
+        return json_reply(await bus.call(LIST_KEYS, wanted, call.reading))
 
     @router.post("/keys", tags=["keys"], summary="Make an API key", status_code=201, response_model=CreatedKey)
     async def create_key(body: NewKey, call: CurrentCall) -> Response:

@@ -49,10 +49,7 @@ def hot_routes(bus: Bus) -> HotRoutes:
 
 
 def _agents_query(query: bytes) -> bytes:
-    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=20)
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise InvalidFields("A parameter stands there twice.")
+    fields = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
     try:
         return write(AgentsQuery.model_validate(fields))
     except ValidationError as error:

@@ -14,6 +14,12 @@ class Summary(Message):
     status: Status
 
 
+class Readiness(Message):
+    """Whether work may be sent here."""
+
+    ready: bool
+
+
 def operation_routes(health: HealthCheck) -> APIRouter:
     """`/health` for people and monitors, `/ready` for load balancers and start scripts."""
     router = APIRouter(tags=["operations"])
@@ -24,10 +30,10 @@ def operation_routes(health: HealthCheck) -> APIRouter:
             return _with_status(Summary(status=await health.status()))
         return _with_status(await health.report())
 
-    @router.get("/ready", summary="Whether every service can do its work", response_model=Summary)
+    @router.get("/ready", summary="Whether every service answers", response_model=Readiness)
     async def ready() -> Response:
-        now = await health.status()
-        return json_reply(Summary(status=now), status_code=200 if now == "healthy" else 503)
+        is_ready = await health.is_ready()
+        return json_reply(Readiness(ready=is_ready), status_code=200 if is_ready else 503)
 
     return router
 

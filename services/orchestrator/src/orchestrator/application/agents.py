@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import orjson
+from pydantic import SecretStr
 
 from orchestrator.application.monitor import Monitor
 from orchestrator.application.pool import Pool
@@ -28,7 +29,6 @@ from shared.paging import Cursors
 from shared.principal import Role
 
 MAX_METADATA_BYTES = 16 * 1024
-SAVE_ATTEMPTS = 5
 
 
 class EndpointCheck(Protocol):
@@ -46,8 +46,8 @@ class EndpointCheck(Protocol):
 class Sealer(Protocol):
     """Encrypts agents' credentials."""
 
-    def seal(self, agent_id: str, key: str) -> str:
-        """The key as it may be stored, bound to this agent."""
+    def seal(self, agent_id: str, origin: str, key: str) -> str:
+        """The key as it may be stored, bound to this agent and to whom requests to its endpoint reach."""
         ...
 
 
@@ -101,13 +101,14 @@ class Agents:
         require_fitting_endpoint(wish.type, wish.endpoint)
         _require_storable(wish.metadata)
         id, now = AgentId(self._new_id()), self._now()
+        endpoint = None if wish.endpoint is None else await self._endpoints.permit(wish.endpoint)
         agent = Agent(
             id=id,
             name=wish.name,
             type=wish.type,
-            endpoint=None if wish.endpoint is None else await self._endpoints.permit(wish.endpoint),
+            endpoint=endpoint,
             model=wish.model,
-            sealed_key=None if wish.api_key is None else self._sealer.seal(id, wish.api_key.get_secret_value()),
+            sealed_key=self._sealed(id, endpoint, wish.api_key),
             max_tokens=wish.max_tokens,
             temperature=wish.temperature,
             priority=wish.priority,
@@ -161,10 +162,19 @@ class Agents:
         agent = await self._existing(id)
         _require_version(agent, if_version)
         fields = await self._fields(agent, changes)
-        async with self._trail.change(Action.AGENT_UPDATED, _resource(id), context, _described(fields)):
-            number = await self._save(agent, fields, if_version)
+        applied: dict[str, Any] = {}
+
+        def change(now: Agent) -> Agent:
+            _require_version(now, if_version)
+            applied.update(fields, **self._key_of(now, fields.get("endpoint", now.endpoint), changes))
+            return now.changed(applied, at=self._now())
+
+        details = _described(fields, wants_key="api_key" in changes.model_fields_set)
+        async with self._trail.change(Action.AGENT_UPDATED, _resource(id), context, details) as recorded:
+            number = await self._store.change(agent.id, change)
+            recorded.details.update(_described(applied))
             await self._announce(number, id)
-        if {"endpoint", "model", "sealed_key"} & fields.keys():
+        if {"endpoint", "model", "sealed_key"} & applied.keys():
             return await self._checked(id)
         return await self.get(id, context)
 
@@ -205,22 +215,21 @@ class Agents:
         if "endpoint" in fields:
             require_fitting_endpoint(agent.type, fields["endpoint"])
             fields["endpoint"] = await self._endpoints.permit(fields["endpoint"])
-            if agent.endpoint and self._endpoints.origin(agent.endpoint) != self._endpoints.origin(fields["endpoint"]):
-                fields["sealed_key"] = None  # or whoever may change the endpoint could have it sent to theirs
-        if "api_key" in changes.model_fields_set:
-            key = changes.api_key
-            fields["sealed_key"] = None if key is None else self._sealer.seal(agent.id, key.get_secret_value())
         return fields
 
-    async def _save(self, agent: Agent, fields: dict[str, Any], if_version: int | None) -> int:
-        for _ in range(SAVE_ATTEMPTS - 1):
-            try:
-                return await self._store.save(agent.changed(fields, at=self._now()))
-            except StaleAgent:
-                if if_version is not None:
-                    raise
-                agent = await self._existing(agent.id)
-        return await self._store.save(agent.changed(fields, at=self._now()))
+    def _key_of(self, agent: Agent, endpoint: str | None, changes: AgentChanges) -> dict[str, str | None]:
+        """What becomes of the key when the agent, as it is at this moment, is at `endpoint` from now on."""
+        if "api_key" in changes.model_fields_set:
+            return {"sealed_key": self._sealed(agent.id, endpoint, changes.api_key)}
+        if agent.sealed_key is not None and self._origin(agent.endpoint) != self._origin(endpoint):
+            return {"sealed_key": None}  # or whoever may change the endpoint could have it sent to theirs
+        return {}
+
+    def _sealed(self, id: AgentId, endpoint: str | None, key: SecretStr | None) -> str | None:
+        return None if key is None else self._sealer.seal(id, self._origin(endpoint), key.get_secret_value())
+
+    def _origin(self, endpoint: str | None) -> str:
+        return "" if endpoint is None else self._endpoints.origin(endpoint)
 
 
 def _resource(id: str) -> Resource:
@@ -258,15 +267,15 @@ def _values(agent: Agent) -> dict[str, Any]:
     )
 
 
-def _described(fields: dict[str, Any]) -> Details:
+def _described(fields: dict[str, Any], *, wants_key: bool = False) -> Details:
     """The fields as the audit log may have them: never a key, nothing of unknown size, and no floats."""
     values = {_camel(name): value for name, value in fields.items() if name not in ("sealed_key", "metadata")}
     if "temperature" in values:
         values["temperature"] = str(values["temperature"])
     if "tags" in values:
         values["tags"] = list(values["tags"])
-    changed = sorted("apiKey" if name == "sealed_key" else _camel(name) for name in fields)
-    return {"fields": changed, "values": values}
+    changed = {"apiKey" if name == "sealed_key" else _camel(name) for name in fields}
+    return {"fields": sorted(changed | {"apiKey"} if wants_key else changed), "values": values}
 
 
 def _camel(name: str) -> str:

@@ -1,5 +1,6 @@
 """Dispatch: a message goes to an agent, and what came of it is recorded before anybody hears of it."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Mapping
@@ -70,8 +71,8 @@ class Dispatching:
             completion = await self._complete(agent, wish, context)
         except BaseException as error:
             details["latencyMs"] = _milliseconds(began)
-            details["reason"] = error.reason if isinstance(error, PlatformError) else "internal"
-            await self._record(agent.id, details, Outcome.FAILURE, context)
+            details["reason"], outcome = _judged(error)
+            await self._record(agent.id, details, outcome, context)
             raise
         latency_ms = round((time.perf_counter() - began) * 1000, 1)
         text = completion.text.encode()
@@ -112,6 +113,13 @@ def require_may_dispatch(context: CallContext) -> None:
     """Raises Forbidden unless the caller is an operator or came with an API key, of whatever role."""
     if context.principal.kind is not PrincipalKind.KEY:
         context.principal.must_be(Role.OPERATOR)
+
+
+def _judged(error: BaseException) -> tuple[str, Outcome]:
+    """Why a dispatch failed, in a word. Of one that is cut off nobody knows what the agent made of it."""
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled", Outcome.UNKNOWN
+    return (error.reason if isinstance(error, PlatformError) else "internal"), Outcome.FAILURE
 
 
 def _sizes(body: bytes) -> Details:

@@ -1,7 +1,7 @@
 """The registry: all agents in memory, never older than the database says they are."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -40,8 +40,11 @@ class AgentStore(Protocol):
         """Keeps a new agent; raises AgentNameTaken."""
         ...
 
-    async def save(self, agent: Agent) -> int:
-        """Keeps an agent's next version; raises StaleAgent if someone was faster, AgentNameTaken."""
+    async def change(self, id: AgentId, change: Callable[[Agent], Agent]) -> int:
+        """Keeps what `change` makes of the agent as it is then: nobody else changes it in between.
+
+        Raises AgentNotFound, AgentNameTaken, and what `change` raises.
+        """
         ...
 
     async def remove(self, id: AgentId) -> int:

@@ -39,6 +39,11 @@ class Endpoint:
         """`host:port`, as AGENT_ALLOWED_HOSTS spells it."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def origin(self) -> str:
+        """Whom a request to this endpoint reaches: scheme, host and port."""
+        return f"{self.scheme}://{self.entry}"
+
 
 class Reach(Enum):
     """Who can be reached at an address."""

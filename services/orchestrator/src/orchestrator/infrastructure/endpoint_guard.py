@@ -82,8 +82,7 @@ class EndpointGuard:
 
     def origin(self, endpoint: str) -> str:
         """Whom a request to this endpoint reaches: scheme, host and port."""
-        parsed = parse_endpoint(endpoint)
-        return f"{parsed.scheme}://{parsed.entry}"
+        return parse_endpoint(endpoint).origin
 
     async def addresses(self, endpoint: Endpoint) -> tuple[Address, ...]:
         """Where the endpoint may be connected to; raises EndpointNotAllowed or HostNotFound."""

@@ -1,6 +1,7 @@
 """Agents in SQL. Each write raises the registry's version in its own transaction."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.application.registry import Snapshot
-from orchestrator.domain.agent import Agent, AgentId, AgentNameTaken, AgentNotFound, StaleAgent, name_key
+from orchestrator.domain.agent import Agent, AgentId, AgentNameTaken, AgentNotFound, name_key
 from shared.clock import from_unix_ms, to_unix_ms
 from shared.database import Database
 
@@ -96,17 +97,22 @@ class SqlAgents:
         except IntegrityError:
             raise AgentNameTaken(agent.name) from None
 
-    async def save(self, agent: Agent) -> int:
-        """Keeps an agent's next version; raises StaleAgent if someone was faster, AgentNameTaken."""
-        is_previous = (AGENTS.c.id == agent.id) & (AGENTS.c.version == agent.version - 1)
-        try:
-            async with self._database.writing() as connection:
-                saved = await connection.execute(update(AGENTS).where(is_previous).values(_to_row(agent)))
-                if saved.rowcount == 0:
-                    raise StaleAgent
-                return await _raise(connection)
-        except IntegrityError:
-            raise AgentNameTaken(agent.name) from None
+    async def change(self, id: AgentId, change: Callable[[Agent], Agent]) -> int:
+        """Keeps what `change` makes of the agent as it is then: nobody else changes it in between.
+
+        Raises AgentNotFound, AgentNameTaken, and what `change` raises.
+        """
+        is_it = AGENTS.c.id == id
+        async with self._database.writing() as connection:
+            row = (await connection.execute(select(*AGENTS.c).where(is_it).with_for_update())).one_or_none()
+            if row is None:
+                raise AgentNotFound(id)
+            agent = change(_to_agent(row))
+            try:
+                await connection.execute(update(AGENTS).where(is_it).values(_to_row(agent)))
+            except IntegrityError:
+                raise AgentNameTaken(agent.name) from None
+            return await _raise(connection)
 
     async def remove(self, id: AgentId) -> int:
         """Forgets an agent; raises AgentNotFound."""

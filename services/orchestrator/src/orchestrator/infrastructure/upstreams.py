@@ -6,10 +6,13 @@ import orjson
 
 from orchestrator.application.upstreams import Completion, Messages, UpstreamFailure, UpstreamRefusal
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.endpoint import EndpointNotAllowed
+from orchestrator.infrastructure.endpoint_guard import parse_endpoint
 from orchestrator.infrastructure.guarded_http import GuardedHttp, HttpAnswer
 from orchestrator.infrastructure.sealed_secrets import SealBroken, SealedSecrets
 
-MAX_TOKEN_COUNT = 2**53 - 1
+MAX_TOKEN_COUNT = 2**52 - 1
+"""The sum of two is a number that every reader of JSON knows (RFC 8259 section 6)."""
 
 
 class Dialect(Protocol):
@@ -119,9 +122,12 @@ class HttpUpstream:
         if agent.sealed_key is None:
             return None
         try:
-            return self._secrets.open(agent.id, agent.sealed_key)
+            return self._secrets.open(agent.id, parse_endpoint(agent.endpoint or "").origin, agent.sealed_key)
+        except EndpointNotAllowed as error:
+            raise UpstreamFailure(f"its endpoint is not allowed, as {error.why}") from error
         except SealBroken as error:
-            raise UpstreamFailure("its API key was sealed with another AGENT_ENCRYPTION_KEY; set it again") from error
+            words = "its API key was sealed with another AGENT_ENCRYPTION_KEY or for another endpoint; set it again"
+            raise UpstreamFailure(words) from error
 
 
 class Echo:

@@ -13,7 +13,7 @@ from audit.application.ports import LogUnavailable
 from audit.domain.chain import EMPTY
 from audit.domain.verification import Anchors
 from audit.infrastructure.sqlite_reader import SqliteLogReader
-from audit.infrastructure.worker_processes import open_worker
+from audit.infrastructure.worker_process import open_worker
 from tests.unit.audit.logs import fill
 
 
@@ -47,7 +47,7 @@ async def test_a_worker_that_is_killed_is_replaced() -> None:
 
 SERVICE = """
 import asyncio, os
-from audit.infrastructure.worker_processes import open_worker
+from audit.infrastructure.worker_process import open_worker
 
 async def main():
     with open_worker() as worker:
