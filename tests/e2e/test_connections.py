@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 
 import pytest
 
@@ -32,7 +33,7 @@ async def exchange(platform: Platform, *writes: bytes, pause: float = 0.0, withi
 
 
 def statuses(answer: bytes) -> list[int]:
-    return [int(line.split(b" ")[1]) for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
 
 
 def dispatch_head(platform: Platform, key: str, *headers: str, length: int = len(ECHOED)) -> bytes:

@@ -23,7 +23,7 @@ async def test_many_refusals_of_one_kind_are_one_entry(platform: Platform, opera
             for _ in range(20)
         ]
 
-    entries = await _refusals(operator, "/api/v1/agents/:id")
+    entries = await _refusals(operator, "/api/v1/agents/{agent_id}")
 
     assert {answer.status_code for answer in answers} == {403}
     forbidden = [entry for entry in entries if entry["details"]["reason"] == "forbidden"]  # type: ignore[index]

@@ -53,11 +53,11 @@ class Contract(Generic[Q, A]):
         async def answer(body: bytes, context: CallContext) -> bytes:
             return write(await handler(read(self.request, body), context))
 
-        return Endpoint(self.subject, answer)
+        return Endpoint(self.subject, self.kind, answer)
 
     def answered_in_bytes_by(self, handler: RawHandler) -> "Endpoint":
         """An endpoint for a hot path, whose handler reads and writes the JSON itself."""
-        return Endpoint(self.subject, handler)
+        return Endpoint(self.subject, self.kind, handler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +65,5 @@ class Endpoint:
     """A handler on its subject."""
 
     subject: str
+    kind: Kind
     answer: RawHandler

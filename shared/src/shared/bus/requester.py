@@ -1,19 +1,20 @@
 """The asking side of calls: one inbox for all of them, and failures instead of silence."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from shared.bus.client import BusClient
 from shared.bus.context import CallContext, to_headers
 from shared.bus.failures import CODE, from_wire
+from shared.bus.headers import STATUS, read_headers, write_headers
 from shared.errors import DeadlinePassed, TooLarge, Unavailable
 
-WORKING = "Peanut-Working"
-"""Header of the empty message by which a replica says that it still works on a call."""
+SIGN_OF_WORK = write_headers({"Peanut-Working": "1"})
+"""The headers of the empty message by which a replica says that it still works on a call."""
 
 LOST_AFTER_S = 3.0
 STALLED_S = 0.25
@@ -37,7 +38,7 @@ class ReplicaSilent(OutcomeUnknown):
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    reply: asyncio.Future[Msg]
+    reply: asyncio.Future[tuple[bytes, bytes]]
     service: str
     deadline: float
     heard: float
@@ -56,7 +57,7 @@ class Requester:
     call fails as soon as either is known, because a replica says each second that it still works on it.
     """
 
-    def __init__(self, client: Client, inbox: str) -> None:
+    def __init__(self, client: BusClient, inbox: str) -> None:
         self._client = client
         self._inbox = inbox
         self._tokens = count()
@@ -65,7 +66,7 @@ class Requester:
 
     async def start(self) -> None:
         """Subscribes to the inbox."""
-        await self._client.subscribe(f"{self._inbox}.*", cb=self._receive)
+        await self._client.hear(f"{self._inbox}.*", self._receive)
 
     async def exchange(
         self, service: str, subject: str, body: bytes, context: CallContext, *, patience: float = LOST_AFTER_S
@@ -74,8 +75,8 @@ class Requester:
 
         Raises the failure that the service sent, NoResponder, OutcomeUnknown, DeadlinePassed, TooLarge or Unavailable.
         """
-        headers = to_headers(context)
-        if len(body) + sum(map(len, headers.values())) + HEADERS_ROOM > self._client.max_payload:
+        headers = write_headers(to_headers(context))
+        if len(body) + len(headers) + HEADERS_ROOM > self._client.max_payload:
             raise TooLarge("This is larger than a message on the bus may be.")
         if not self._client.is_connected:
             await self._reconnected(context)
@@ -88,14 +89,14 @@ class Requester:
         pending.timer = loop.call_at(pending.due, self._look_after, pending)
         self._pending[token] = pending
         try:
-            await self._client.publish(subject, body, f"{self._inbox}.{token}", headers)
-            reply = await pending.reply
+            self._client.send(subject, body, reply=f"{self._inbox}.{token}", headers=headers)
+            answer, said = await pending.reply
         except NatsError as error:
             raise Unavailable("The bus is not reachable.") from error
         finally:
             del self._pending[token]
             pending.timer.cancel()
-        return _body_of(reply, service)
+        return _body_of(answer, read_headers(said), service) if said else answer
 
     def disconnected(self) -> None:
         """The connection broke: replies to calls in flight may be lost with it."""
@@ -115,15 +116,15 @@ class Requester:
         except TimeoutError:
             raise Unavailable("The bus is not reachable.") from None
 
-    async def _receive(self, message: Msg) -> None:
-        pending = self._pending.get(message.subject.rpartition(".")[2])
+    def _receive(self, subject: str, _reply: str, body: bytes, headers: bytes) -> None:
+        pending = self._pending.get(subject.rpartition(".")[2])
         if pending is None or pending.reply.done():
             return  # its caller has given up
-        if message.headers and WORKING in message.headers:
+        if headers == SIGN_OF_WORK:
             pending.heard = asyncio.get_running_loop().time()
             pending.patience = LOST_AFTER_S
         else:
-            pending.reply.set_result(message)
+            pending.reply.set_result((body, headers))
 
     def _look_after(self, pending: _Pending) -> None:
         loop = asyncio.get_running_loop()
@@ -144,11 +145,9 @@ def _fail(pending: _Pending, error: Exception) -> None:
         pending.reply.set_exception(error)
 
 
-def _body_of(reply: Msg, service: str) -> bytes:
-    headers = reply.headers
-    if headers:
-        if headers.get("Status") == "503":
-            raise NoResponder(f"The {service} service is not running.")
-        if CODE in headers:
-            raise from_wire(headers, reply.data)
-    return reply.data
+def _body_of(answer: bytes, headers: Mapping[str, str], service: str) -> bytes:
+    if headers.get(STATUS) == "503":
+        raise NoResponder(f"The {service} service is not running.")
+    if CODE in headers:
+        raise from_wire(headers, answer)
+    return answer

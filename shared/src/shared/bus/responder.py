@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from shared.bus.admission import Admission, Overloaded
+from shared.bus.client import BusClient
 from shared.bus.context import CallContext, accept_by, from_headers
 from shared.bus.contract import Endpoint
 from shared.bus.failures import to_wire
-from shared.bus.requester import HEADERS_ROOM, WORKING, OutcomeUnknown
+from shared.bus.headers import read_headers, write_headers
+from shared.bus.requester import HEADERS_ROOM, SIGN_OF_WORK, OutcomeUnknown
 from shared.clock import unix_ms
-from shared.errors import DeadlinePassed, Malformed, TooLarge, Unavailable
+from shared.errors import DeadlinePassed, PlatformError, TooLarge, Unavailable
 from shared.logging import trace_id_of_call
 
-MAX_CONCURRENT = 512
-MAX_PENDING = 4096
 LOOK_EVERY_S = 0.25
 FIRST_SIGN_S = 0.25
 SIGN_EVERY_S = 1.0
@@ -27,18 +27,16 @@ GRACE_AFTER_DEADLINE_S = 5.0
 UNSUBSCRIBE_WITHIN_S = 2.0
 DRAIN_WITHIN_S = 10.0
 CLEAN_UP_WITHIN_S = 1.0
+LARGE = 64 * 1024
 
 _log = logging.getLogger(__name__)
 
 
-class Overloaded(Unavailable):
-    """The service has more calls than it may have; this one was not begun."""
-
-    reason = "overloaded"
-
-
 @dataclass(slots=True)
 class _Call:
+    endpoint: Endpoint
+    context: CallContext
+    accept_by: int
     reply: str
     connection: int
     sign_at: float
@@ -54,7 +52,7 @@ async def settle(client: Client) -> None:
 class Responder:
     """Serves endpoints. Each call is a task of its own: nats-py runs the callbacks of a subscription one by one."""
 
-    def __init__(self, client: Client, service: str) -> None:
+    def __init__(self, client: BusClient, service: str) -> None:
         self._client = client
         self._service = service
         self._endpoints: dict[str, Endpoint] = {}
@@ -62,6 +60,7 @@ class Responder:
         self._subscription: Subscription | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._connection = 0
+        self._admission = Admission(service)
 
     @property
     def subjects(self) -> Sequence[str]:
@@ -71,9 +70,7 @@ class Responder:
     async def start(self, endpoints: Sequence[Endpoint]) -> None:
         """Serves `endpoints`; returns when the server routes calls to them."""
         self._endpoints = {endpoint.subject: endpoint for endpoint in endpoints}
-        self._subscription = await self._client.subscribe(
-            f"peanut.{self._service}.>", queue=self._service, cb=self._receive, pending_msgs_limit=MAX_PENDING
-        )
+        self._subscription = await self._client.hear(f"peanut.{self._service}.>", self._receive, queue=self._service)
         self._keeper = asyncio.create_task(self._keep())
         await settle(self._client)
 
@@ -97,48 +94,54 @@ class Responder:
         """The connection broke: callers in flight were told so, and the server would let no answer through to them."""
         self._connection += 1
 
-    async def _receive(self, message: Msg) -> None:
-        if not message.reply.startswith("_INBOX_"):
+    def _receive(self, subject: str, reply: str, body: bytes, headers: bytes) -> None:
+        if not reply.startswith("_INBOX_"):
             # Who chose another subject would have this service speak there with its own permissions.
-            _log.warning("call_without_inbox", extra={"subject": message.subject})
+            _log.warning("call_without_inbox", extra={"subject": subject})
             return
         try:
-            context = from_headers(message.headers or {})
-            if len(self._calls) >= MAX_CONCURRENT:
-                raise Overloaded(f"The {self._service} service has too much to do.")
-        except (Malformed, Overloaded) as error:
-            headers, body = to_wire(error, trace_id="")
-            await self._send(message.reply, body, headers)
+            call = self._admitted(subject, reply, read_headers(headers))
+        except PlatformError as error:
+            self._fail(reply, error, trace_id="")
             return
+        task = asyncio.create_task(self._answer(call, body))
+        self._calls[task] = call
+        task.add_done_callback(self._ended)
+
+    def _admitted(self, subject: str, reply: str, headers: Mapping[str, str]) -> _Call:
+        context = from_headers(headers)
+        endpoint = self._endpoints.get(subject)
+        if endpoint is None:
+            raise Unavailable(f"This version of the {self._service} service does not know {subject}.")
+        begin_by = accept_by(headers)
+        self._admission.enter(endpoint.kind, context)
         now = asyncio.get_running_loop().time()
         until = now + max(context.remaining(), 0) + GRACE_AFTER_DEADLINE_S
-        call = _Call(message.reply, self._connection, now + FIRST_SIGN_S, until)
-        task = asyncio.create_task(self._answer(message, context, call))
-        self._calls[task] = call
-        task.add_done_callback(self._calls.pop)
+        return _Call(endpoint, context, begin_by, reply, self._connection, now + FIRST_SIGN_S, until)
 
-    async def _answer(self, message: Msg, context: CallContext, call: _Call) -> None:
-        trace_id_of_call.set(context.trace_id)
-        headers: dict[str, str] | None = None
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        call = self._calls.pop(task)
+        self._admission.leave(call.endpoint.kind, call.context)
+
+    async def _answer(self, call: _Call, body: bytes) -> None:
+        trace_id = call.context.trace_id
+        trace_id_of_call.set(trace_id)
         try:
-            body = await self._body_for(message, context)
+            answer = await self._answer_to(call, body)
+            if call.connection == self._connection:
+                await self._send(call.reply, answer)
         except asyncio.CancelledError as error:
-            headers, body = to_wire(self._why_cancelled(error, context), trace_id=context.trace_id)
+            self._fail_call(call, self._why_cancelled(error, call.context))
         except Exception as error:
-            headers, body = to_wire(error, trace_id=context.trace_id)
-        if call.connection == self._connection:
-            await self._send(message.reply, body, headers)
+            self._fail_call(call, error)
 
-    async def _body_for(self, message: Msg, context: CallContext) -> bytes:
-        endpoint = self._endpoints.get(message.subject)
-        if endpoint is None:
-            raise Unavailable(f"This version of the {self._service} service does not know {message.subject}.")
-        if accept_by(message.headers or {}) < unix_ms():
+    async def _answer_to(self, call: _Call, body: bytes) -> bytes:
+        if call.accept_by < unix_ms():
             raise Overloaded(f"The {self._service} service came to this too late.")
-        body = await endpoint.answer(message.data, context)
-        if len(body) + HEADERS_ROOM > self._client.max_payload:
+        answer = await call.endpoint.answer(body, call.context)
+        if len(answer) + HEADERS_ROOM > self._client.max_payload:
             raise TooLarge("The answer is larger than a message on the bus may be.")
-        return body
+        return answer
 
     def _why_cancelled(self, error: asyncio.CancelledError, context: CallContext) -> BaseException:
         task = asyncio.current_task()

@@ -67,7 +67,7 @@ class NewEntry(Message):
 class Append(Message):
     """Entries that are committed together. None at all asks only whether the log can be written."""
 
-    entries: list[NewEntry]
+    entries: Annotated[list[NewEntry], Field(max_length=512)]
 
 
 class Receipt(Message):

@@ -15,6 +15,9 @@ from shared.ids import new_id
 
 MAX_HEADER_BYTES = 16 * 1024
 HEADERS_WITHIN_S = 10.0
+LINGER_S = 2.0
+LINGER_BYTES = 2 * 1024 * 1024
+"""A client that still sends is cut off only after this: a reset would take the answer from it (RFC 9112, 9.6)."""
 MAX_FRAMING_BYTES = 64 * 1024
 """Chunk sizes and trailers: more than this, beyond eight bytes for each of the body, carries nothing."""
 
@@ -44,7 +47,7 @@ class HeadTooSlow(Malformed):
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection. A head has 16 KiB and 10 s; what follows an answer before its request is whole is not read."""
+    """One connection. A head has 16 KiB and 10 s; what follows an answer is read for 2 s and 2 MiB at most."""
 
     def __init__(self, admission: Connections, **options: Any) -> None:
         super().__init__(**options)
@@ -56,8 +59,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._body_bytes = 0
         self._framing_bytes = 0
+        self._body_bytes_at_answer = 0
         self._message_is_open = False
         self._head_timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Gives the first request its time."""
@@ -72,6 +77,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Nothing more is awaited."""
         self._admission.forget(self._peer)
         self._stop_timer()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -86,9 +93,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._head_bytes = self._head_bytes + len(data) if heads == self._heads else 0
             self._require_small_head(self._head_bytes)
             self._start_timer()
-        elif self._message_is_open and heads == self._heads:
-            self._framing_bytes += len(data) - (self._body_bytes - body_bytes)
-            if self._framing_bytes > MAX_FRAMING_BYTES + 8 * self._body_bytes:
+        elif self._message_is_open:
+            self._framing_bytes += len(data) - (self._body_bytes - body_bytes) if heads == self._heads else 0
+            if self._is_endless():
                 self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -96,7 +103,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._head_is_open = True
         self._message_is_open = True
-        self._body_bytes = self._framing_bytes = 0
+        self._body_bytes = self._framing_bytes = self._body_bytes_at_answer = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keeps a header and drops a trailer: nobody asks for those, and uvicorn would add them to the headers."""
@@ -126,13 +133,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._message_is_open = False
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Ends a connection whose request was answered before it was whole: the rest would be read for nothing."""
+        """Reads on a little when a request was answered before it was whole, so that its client can read the answer."""
         if self._message_is_open:
-            self._deaf = True
-            self.transport.close()
+            self._body_bytes_at_answer = self._body_bytes
+            self._linger_timer = self.loop.call_later(LINGER_S, self.transport.close)
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -145,6 +155,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.pipeline.clear()
         else:
             self._refuse(HTTPStatus.BAD_REQUEST, MalformedHttp("This is not an HTTP request."))
+
+    def _is_endless(self) -> bool:
+        answered = self._linger_timer is not None
+        too_much_body = answered and self._body_bytes - self._body_bytes_at_answer > LINGER_BYTES
+        return too_much_body or self._framing_bytes > MAX_FRAMING_BYTES + 8 * self._body_bytes
 
     def _ignore_what_follows(self) -> None:
         """An Upgrade may be ignored (RFC 9110 section 7.8), but not when it hides where the request ends."""

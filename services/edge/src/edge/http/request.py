@@ -103,14 +103,14 @@ class Request:
         agent = self.headers.get(b"user-agent", b"").decode("latin-1")[:MAX_USER_AGENT]
         return _origin(self.ip_address, agent)
 
-    def context(self, kind: Kind) -> CallContext:
-        """The context of a bus call of that kind on behalf of this request's caller."""
+    def context(self, kind: Kind, *, seconds: float | None = None) -> CallContext:
+        """The context of a bus call of that kind on behalf of this request's caller; `seconds` if it takes longer."""
         given = self.headers.get(b"traceparent")
         return CallContext(
             caller=self.caller,
             event_id=self.event_id,
             request_id=self.request_id,
-            deadline=unix_ms() + int(kind.seconds * 1000),
+            deadline=unix_ms() + int((seconds or kind.seconds) * 1000),
             traceparent=new_traceparent(given.decode("latin-1") if given is not None else None),
         )
 

@@ -147,7 +147,7 @@ class Agents:
     async def get(self, id: str, context: CallContext) -> Seen:
         """One agent; raises AgentNotFound."""
         context.principal.must_be(Role.VIEWER)
-        agent = (await self._pool.checked()).by_id.get(id)
+        agent = (await self._pool.checked(id)).by_id.get(id)
         if agent is None:
             raise AgentNotFound(id)
         return Seen(agent, self._monitor.health(id))
@@ -169,8 +169,8 @@ class Agents:
             applied.update(fields, **self._key_of(now, fields.get("endpoint", now.endpoint), changes))
             return now.changed(applied, at=self._now())
 
-        details = _described(fields, wants_key="api_key" in changes.model_fields_set)
-        async with self._trail.change(Action.AGENT_UPDATED, _resource(id), context, details) as recorded:
+        wished = fields | ({"sealed_key": None} if "api_key" in changes.model_fields_set else {})
+        async with self._trail.change(Action.AGENT_UPDATED, _resource(id), context, _described(wished)) as recorded:
             number = await self._store.change(agent.id, change)
             recorded.details.update(_described(applied))
             await self._announce(number, id)
@@ -267,15 +267,15 @@ def _values(agent: Agent) -> dict[str, Any]:
     )
 
 
-def _described(fields: dict[str, Any], *, wants_key: bool = False) -> Details:
+def _described(fields: dict[str, Any]) -> Details:
     """The fields as the audit log may have them: never a key, nothing of unknown size, and no floats."""
     values = {_camel(name): value for name, value in fields.items() if name not in ("sealed_key", "metadata")}
     if "temperature" in values:
         values["temperature"] = str(values["temperature"])
     if "tags" in values:
         values["tags"] = list(values["tags"])
-    changed = {"apiKey" if name == "sealed_key" else _camel(name) for name in fields}
-    return {"fields": sorted(changed | {"apiKey"} if wants_key else changed), "values": values}
+    changed = sorted("apiKey" if name == "sealed_key" else _camel(name) for name in fields)
+    return {"fields": changed, "values": values}
 
 
 def _camel(name: str) -> str:

@@ -1,22 +1,26 @@
 """The monitor: probes every agent, keeps its health, and tells when the choice among agents is another one."""
 
 import asyncio
+import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from orchestrator.application.probe_slots import ProbeSlots, Turn
 from orchestrator.application.registry import Snapshot
-from orchestrator.application.upstreams import Upstream, UpstreamFailure
+from orchestrator.application.upstreams import Upstream, UpstreamFailure, UpstreamTimeout
 from orchestrator.domain.agent import Agent, AgentType
 from orchestrator.domain.health import Health
 
 PROBE_WITHIN_S = 5.0
 FIRST_CHECK_WITHIN_S = 1.0
+NOT_PROBED = "Could not be probed: something is wrong with its settings or with this service."
 PROBE_EVERY_S = 30.0
-MAX_PROBES = 32
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -27,7 +31,8 @@ class _Watched:
     health: Health = field(default_factory=Health)
     probing: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
-    patience_until_s: float = field(default_factory=lambda: time.monotonic() + FIRST_CHECK_WITHIN_S)
+    waits_for_slot: bool = False
+    seen_at_s: float = field(default_factory=time.monotonic)
 
 
 class Monitor:
@@ -49,7 +54,7 @@ class Monitor:
         self._watched: dict[str, _Watched] = {}
         self._unchecked: set[_Watched] = set()
         self._snapshot: Snapshot | None = None
-        self._slots = asyncio.Semaphore(MAX_PROBES)
+        self._slots = ProbeSlots()
         self._ended = False
         self.generation = 0
 
@@ -81,7 +86,7 @@ class Monitor:
                 self._forget(watched)
             self._watched[agent.id] = fresh = _Watched(agent)
             self._unchecked.add(fresh)
-            self._probe(fresh)
+            self._probe(fresh, Turn.FIRST)
         self.generation += 1
 
     def health(self, id: str) -> Health:
@@ -92,23 +97,44 @@ class Monitor:
         """Whether the agent may be chosen."""
         return self._watched[agent.id].health.takes_work
 
-    async def first_checks(self) -> bool:
-        """Waits for the first probes of agents that have been seen just now. Whether there was anything to wait for.
+    @property
+    def has_unchecked(self) -> bool:
+        """Whether the first probe of any agent is under way."""
+        return bool(self._unchecked)
 
-        An agent that hangs holds everybody up once, for at most FIRST_CHECK_WITHIN_S after it was seen first.
+    @property
+    def unchecked(self) -> list[Agent]:
+        """Those whose first probe is under way."""
+        return [watched.agent for watched in self._unchecked]
+
+    async def first_checks(self, *ids: str) -> bool:
+        """Waits for the first probes of these agents, or of all. Whether there was anything to wait for.
+
+        An agent that hangs is waited for once, for at most FIRST_CHECK_WITHIN_S after it was seen first.
         """
         if not self._unchecked:
             return False
-        patience_s = max(watched.patience_until_s for watched in self._unchecked) - time.monotonic()
-        if patience_s <= 0:
+        return await self._first_checks(ids or tuple(self._watched), FIRST_CHECK_WITHIN_S, asyncio.ALL_COMPLETED)
+
+    async def a_first_check(self, ids: Iterable[str], *, within_s: float) -> bool:
+        """The same until the first of these agents has been probed, for at most so long after it was seen first."""
+        return await self._first_checks(ids, within_s, asyncio.FIRST_COMPLETED)
+
+    async def _first_checks(self, ids: Iterable[str], within_s: float, until: str) -> bool:
+        oldest_s = time.monotonic() - within_s
+        wanted = {self._watched[id] for id in ids if id in self._watched}
+        awaited = [watched for watched in wanted & self._unchecked if watched.seen_at_s > oldest_s]
+        if not awaited:
             return False
-        await asyncio.wait([self._probe(watched) for watched in self._unchecked], timeout=patience_s)
+        patience_s = max(watched.seen_at_s for watched in awaited) - oldest_s
+        probes = [self._probe(watched, Turn.FIRST) for watched in awaited]
+        await asyncio.wait(probes, timeout=patience_s, return_when=until)
         return True
 
     async def check(self, id: str) -> Health:
         """Probes an agent now, together with all who want that at the same time."""
         watched = self._watched[id]
-        await asyncio.wait([self._probe(watched)])
+        await asyncio.wait([self._probe(watched, Turn.ASKED_FOR)])
         return watched.health
 
     def succeeded(self, agent: Agent) -> None:
@@ -121,7 +147,7 @@ class Monitor:
         if watched := self._of(agent):
             self._judge(watched, watched.health.failed(f"Failed at its last request: {words}.", now_s=time.monotonic()))
             if watched.probing is None:
-                self._probe(watched)
+                self._probe(watched, Turn.ROUTINE)
 
     def refused(self, agent: Agent) -> None:
         """The agent found fault with a request."""
@@ -139,35 +165,49 @@ class Monitor:
             self.generation += 1
         watched.health = health
 
-    def _probe(self, watched: _Watched) -> asyncio.Task[None]:
+    def _probe(self, watched: _Watched, turn: Turn) -> asyncio.Task[None]:
+        if watched.probing is not None and watched.waits_for_slot and turn is Turn.ASKED_FOR:
+            watched.probing.cancel()  # somebody waits for it: it does not stand in the queue of those nobody waits for
+            watched.probing = None
         if watched.probing is None:
             if watched.timer is not None:
                 watched.timer.cancel()
-            watched.probing = asyncio.create_task(self._probe_once(watched))
+            watched.waits_for_slot = turn is not Turn.ASKED_FOR
+            watched.probing = asyncio.create_task(self._probe_once(watched, turn))
         return watched.probing
 
-    async def _probe_once(self, watched: _Watched) -> None:
+    async def _probe_once(self, watched: _Watched, turn: Turn) -> None:
         agent = watched.agent
         try:
-            async with self._slots:
-                began = time.perf_counter()
-                try:
-                    words = await self._upstreams[agent.type].probe(agent, within_s=PROBE_WITHIN_S)
-                except UpstreamFailure as failure:
-                    health = watched.health.probed_badly(f"Does not answer a probe: {failure.words}.", at=self._now())
-                else:
-                    latency_ms = round((time.perf_counter() - began) * 1000, 1)
-                    health = watched.health.probed_well(
-                        words, latency_ms=latency_ms, at=self._now(), now_s=time.monotonic()
-                    )
-                self._judge(watched, health)
+            async with self._slots.taken(turn, agent.host):
+                watched.waits_for_slot = False
+                self._judge(watched, await self._probed(watched))
         finally:
-            watched.probing = None
-            self._unchecked.discard(watched)
-            if self._watched.get(agent.id) is watched and not self._ended:
-                watched.timer = asyncio.get_running_loop().call_later(
-                    self._until_next(watched.health), self._probe, watched
-                )
+            if watched.probing is asyncio.current_task():
+                watched.probing = None
+                self._unchecked.discard(watched)
+                self._probe_later(watched)
+
+    async def _probed(self, watched: _Watched) -> Health:
+        agent, began = watched.agent, time.perf_counter()
+        try:
+            words = await self._upstreams[agent.type].probe(agent, within_s=PROBE_WITHIN_S)
+        except UpstreamFailure as failure:
+            words = f"Does not answer a probe: {failure.words}."
+            timed_out = isinstance(failure, UpstreamTimeout)
+            return watched.health.probed_badly(words, at=self._now(), timed_out=timed_out)
+        except Exception:
+            if watched.health.details != NOT_PROBED:  # told once, not at each round
+                _log.exception("probe_failed", extra={"agentId": agent.id})
+            return watched.health.probed_badly(NOT_PROBED, at=self._now())
+        latency_ms = round((time.perf_counter() - began) * 1000, 1)
+        return watched.health.probed_well(words, latency_ms=latency_ms, at=self._now(), now_s=time.monotonic())
+
+    def _probe_later(self, watched: _Watched) -> None:
+        if self._watched.get(watched.agent.id) is watched and not self._ended:
+            watched.timer = asyncio.get_running_loop().call_later(
+                self._until_next(watched.health), self._probe, watched, Turn.ROUTINE
+            )
 
     def _until_next(self, health: Health) -> float:
         if health.status == "online":

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
-from orchestrator.application.monitor import Monitor
+from orchestrator.application.monitor import FIRST_CHECK_WITHIN_S, Monitor
 from orchestrator.application.registry import Registry, Snapshot
 from orchestrator.domain.agent import Agent, AgentNotFound
 from orchestrator.domain.choice import Rotation
 from shared.errors import FieldError, InvalidFields, Unavailable
 
 MAX_ROTATIONS = 1024
+BETTER_WITHIN_S = 0.25
+"""How long work waits for the first probe of an agent of better priority while others could do it."""
 RETRY_AFTER_S = 5
 
 
@@ -41,10 +43,10 @@ class Pool:
         self._monitor.follow(snapshot)
         return snapshot
 
-    async def checked(self) -> Snapshot:
-        """The same, after the first probes of agents that are new, unless those take longer than a second."""
+    async def checked(self, *ids: str) -> Snapshot:
+        """The same, after the first probes of these agents, or of all, unless those take longer than a second."""
         snapshot = await self.current()
-        if await self._monitor.first_checks():
+        if await self._monitor.first_checks(*ids):
             return await self.current()  # there may be others by now
         return snapshot
 
@@ -53,13 +55,24 @@ class Pool:
 
         Raises AgentNotFound, NoHealthyAgents, and InvalidFields when the named agent is of another model.
         """
-        snapshot = await self.checked()
         if agent_id is not None:
-            return self._named(snapshot, agent_id, model, tags)
-        rotation = self._rotation(snapshot, (model, tuple(sorted(set(tags)))))
+            return self._named(await self.checked(agent_id), agent_id, model, tags)
+        wish = (model, tuple(sorted(set(tags))) if tags else ())
+        snapshot = await self.current()
+        while self._monitor.has_unchecked and await self._first_check(snapshot, wish):
+            snapshot = await self.current()  # there may be others by now
+        rotation = self._rotation(snapshot, wish)
         if rotation is None:
             raise NoHealthyAgents(_nobody(snapshot, model, tags))
         return rotation.pick()
+
+    async def _first_check(self, snapshot: Snapshot, wish: Wish) -> bool:
+        """Waits for the first probe of an agent that would be better than those at hand; whether there was any."""
+        rotation = self._rotation(snapshot, wish)
+        priority = 0 if rotation is None else rotation.members[0].priority
+        better = [agent.id for agent in self._monitor.unchecked if agent.priority > priority and agent.serves(*wish)]
+        within_s = FIRST_CHECK_WITHIN_S if rotation is None else BETTER_WITHIN_S
+        return await self._monitor.a_first_check(better, within_s=within_s)
 
     def _named(self, snapshot: Snapshot, id: str, model: str | None, tags: Sequence[str]) -> Agent:
         agent = snapshot.by_id.get(id)

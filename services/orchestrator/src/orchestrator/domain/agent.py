@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, NewType, Self
+from urllib.parse import urlsplit
 
 from shared.errors import ErrorCode, FieldError, InvalidFields, PlatformError
 
@@ -75,6 +76,11 @@ class Agent:
     def connection(self) -> tuple[str | None, ...]:
         """What decides how the agent fares; its health is forgotten when any of this changes."""
         return (self.endpoint, self.model, self.sealed_key)
+
+    @property
+    def host(self) -> str:
+        """The host that its endpoint names; empty without one."""
+        return urlsplit(self.endpoint or "").hostname or ""
 
     def serves(self, model: str | None, tags: Iterable[str]) -> bool:
         """Whether it is of that model, when one is asked for, and has all of those tags."""

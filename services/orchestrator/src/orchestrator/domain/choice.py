@@ -15,7 +15,7 @@ class Rotation(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._members: Sequence[T] = ()
+        self.members: Sequence[T] = ()
         self._keys: tuple[str, ...] = ()
         self._weights: list[int] = []
         self._current: list[int] = []
@@ -24,7 +24,7 @@ class Rotation(Generic[T]):
     def follow(self, members: Sequence[T], keys: Sequence[str], weights: Sequence[int]) -> None:
         """Goes on among these members; `keys` say who they are. Those who stay keep their place in the order."""
         before = dict(zip(self._keys, self._current, strict=True))
-        self._members, self._keys, self._weights = members, tuple(keys), list(weights)
+        self.members, self._keys, self._weights = members, tuple(keys), list(weights)
         self._current = [before.get(key, 0) for key in self._keys]
         self._total = sum(weights)
 
@@ -34,4 +34,4 @@ class Rotation(Generic[T]):
         place = current.index(max(current))  # the first among equals, as nginx does
         current[place] -= self._total
         self._current = current
-        return self._members[place]
+        return self.members[place]

@@ -8,6 +8,7 @@ Status = Literal["online", "degraded", "offline"]
 
 FAILURES_TO_OFFLINE = 3
 MAX_PAUSE_S = 30.0
+SLOWER_AFTER_TIMEOUT = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class Health:
     details: str = "Not checked yet."
     failures_in_row: int = 0
     probes_failed: int = 0
+    timed_out: bool = False
     trips: int = 0
     failed_at_s: float = float("-inf")
 
@@ -43,21 +45,25 @@ class Health:
 
     @property
     def pause_s(self) -> float:
-        """How long to wait before the next probe while it is not online: 1, 2, 4 … 30 s."""
+        """How long to wait before the next probe while it is not online: 1, 2, 4 … 30 s.
+
+        Four times that after one that timed out, since each such probe is under way for seconds: 4, 8, 16 … 120 s.
+        """
         rounds = max(self.probes_failed, self.trips, 1)
-        return float(min(2 ** min(rounds - 1, 5), MAX_PAUSE_S))
+        pause_s = float(min(2 ** min(rounds - 1, 5), MAX_PAUSE_S))
+        return SLOWER_AFTER_TIMEOUT * pause_s if self.timed_out else pause_s
 
     def probed_well(self, details: str, *, latency_ms: float, at: datetime, now_s: float) -> Self:
         """A probe was answered."""
-        health = replace(self, latency_ms=latency_ms, checked_at=at, probes_failed=0)
+        health = replace(self, latency_ms=latency_ms, checked_at=at, probes_failed=0, timed_out=False)
         if self.failures_in_row and now_s - self.failed_at_s < self.pause_s:
             return health
         return replace(
             health, status="online", details=details, failures_in_row=min(self.failures_in_row, FAILURES_TO_OFFLINE - 1)
         )
 
-    def probed_badly(self, details: str, *, at: datetime) -> Self:
-        """A probe failed: nobody is there."""
+    def probed_badly(self, details: str, *, at: datetime, timed_out: bool = False) -> Self:
+        """A probe failed: nobody is there, or nobody who answers in time."""
         return replace(
             self,
             status="offline",
@@ -65,13 +71,14 @@ class Health:
             checked_at=at,
             details=details,
             probes_failed=self.probes_failed + 1,
+            timed_out=timed_out,
         )
 
     def succeeded(self) -> Self:
         """It did its work."""
         if self.failures_in_row or self.trips or self.status != "online":
             healed = replace(self, status="online", details="Answers.", failures_in_row=0, trips=0, probes_failed=0)
-            return replace(healed, request_count=self.request_count + 1)
+            return replace(healed, request_count=self.request_count + 1, timed_out=False)
         return replace(self, request_count=self.request_count + 1)
 
     def failed(self, details: str, *, now_s: float) -> Self:
