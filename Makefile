@@ -61,6 +61,7 @@ format: environment ## put the code into its form
 lock: environment ## choose versions anew, within what the pyprojects allow
 	@$(COMPILE) --upgrade --group dev $(foreach package,$(PACKAGES),--no-emit-package peanut-$(package)) \
 		-o deploy/locks/dev.txt pyproject.toml
+	@echo uv | $(COMPILE) --constraint deploy/locks/dev.txt -o deploy/locks/uv.txt -
 
 bench: environment ## how fast it is, on this machine; ARGS=--quick
 	@$(VENV)/python -m tests.bench $(ARGS)
