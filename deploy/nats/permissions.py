@@ -43,7 +43,7 @@ class BusUser:
         """The own inbox, the own calls (in the queue group only), versions and discovery."""
         own = [f"_INBOX_{self.name}.>"]
         if self.serves:
-            own += [f"peanut.{self.name}.> {self.name}", "$SRV.>"]
+            own += [f"peanut.{self.name}.> {self.name}", *_discovery_of(self.name)]
         heard = (*self.asks_versions_of, *self.hears_versions_of)
         return (*own, *(version_subject(name) for name in heard))
 
@@ -113,6 +113,11 @@ authorization {{
   ]
 }}
 """
+
+
+def _discovery_of(service: str) -> tuple[str, ...]:
+    """Questions to everybody, to this service and to one of its replicas; nobody hears what another is asked."""
+    return ("$SRV.PING", "$SRV.INFO", "$SRV.STATS", f"$SRV.*.{service}", f"$SRV.*.{service}.*")
 
 
 def _user(user: BusUser, public_key: str) -> str:

@@ -22,7 +22,6 @@ class ServiceSettings(BaseSettings):
     nats_nkey_file: Path | None = None
     instance: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    database_url: str | None = None
 
     def instance_of(self, service: str) -> str:
         """The name of this replica."""
@@ -33,8 +32,8 @@ class ServiceSettings(BaseSettings):
         return self.nats_nkey_file or self.data_dir / "nats" / f"{service}.nk"
 
     def database_of(self, service: str) -> str:
-        """The SQLAlchemy address of this service's database: its own file unless DATABASE_URL says otherwise."""
-        return self.database_url or f"sqlite+aiosqlite:///{self.data_dir.resolve() / f'{service}.db'}"
+        """The SQLAlchemy address of this service's own database file."""
+        return f"sqlite+aiosqlite:///{self.data_dir.resolve() / f'{service}.db'}"
 
 
 S = TypeVar("S", bound=BaseSettings)

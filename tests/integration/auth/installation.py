@@ -93,7 +93,7 @@ async def whole(edge: Bus, replicas: int) -> None:
     """Returns when so many replicas answer."""
     for _ in range(200):
         found = await edge.replicas("auth", within=0.1)
-        if len({str(each["id"]) for each in found}) >= replicas:
+        if len({each.id for each in found}) >= replicas:
             try:
                 assert (await edge.call(health_contract("auth"), NOTHING, call_context(seconds=2))).healthy
             except PlatformError:

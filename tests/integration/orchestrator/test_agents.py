@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from orchestrator.prepare import prepare
 from shared.bus import NOTHING, Bus
@@ -163,6 +164,114 @@ async def test_a_new_endpoint_is_probed_at_once_and_gets_no_key_of_another(edge:
 
     assert (changed.health.status, changed.has_api_key) == ("online", False)
     assert "authorization" not in server.requests[-1].headers
+
+
+async def test_a_key_stays_where_it_was_given_for_whoever_changes_the_endpoint_meanwhile(
+    edge: Bus, server: Upstream
+) -> None:
+    """The trap is the operator's, the key the admin's: whichever change comes last, the trap is never sent the key."""
+    trap, home = f"http://localhost:{server.port}", f"http://127.0.0.1:{server.port}/v1"
+    for round_ in range(6):
+        agent = await register(edge, server, name=f"agent-{round_}", endpoint=f"{trap}/v1")
+        to_trap = [AgentChanges(endpoint=f"{trap}/v1{'/' * slashes}") for slashes in range(2)] * 3
+        wishes = [*to_trap, AgentChanges(endpoint=home, api_key=SecretStr(CANARY)), *to_trap]
+
+        await asyncio.gather(
+            *(edge.call(UPDATE_AGENT, UpdateAgent(id=agent.id, changes=changes), by()) for changes in wishes)
+        )
+
+        after = await look(edge, agent.id)
+        assert not (after.has_api_key and (after.endpoint or "").startswith(trap))
+    sent = {request.headers["host"] for request in server.requests if "authorization" in request.headers}
+    assert sent <= {f"127.0.0.1:{server.port}"}
+
+
+async def test_a_key_survives_another_path_and_is_dropped_for_another_port(
+    edge: Bus, server: Upstream, audit: AuditLog
+) -> None:
+    agent = await register(edge, server, api_key=CANARY)
+    paths = [f"http://127.0.0.1:{server.port}/other", f"http://localhost:{server.port}/v1"]
+
+    after = [
+        await edge.call(UPDATE_AGENT, UpdateAgent(id=agent.id, changes=AgentChanges(endpoint=path)), by())
+        for path in paths
+    ]
+
+    assert [one.has_api_key for one in after] == [True, False]
+    assert [entry.details["fields"] for entry in audit.outcomes("agent.updated")] == [
+        ["endpoint"],
+        ["apiKey", "endpoint"],
+    ]
+
+
+async def test_a_key_moved_in_the_database_is_not_sent_to_another_origin(
+    edge: Bus, server: Upstream, data_dir: Path
+) -> None:
+    agent = await register(edge, server, api_key=CANARY)
+    asked = len(server.requests)
+    with sqlite3.connect(data_dir / "orchestrator.db") as database:
+        database.execute(
+            "UPDATE agents SET endpoint = ? WHERE id = ?", (f"http://localhost:{server.port}/v1", agent.id)
+        )
+        database.execute("UPDATE registry SET number = number + 1")
+
+    await asyncio.sleep(1)
+    health = await edge.call(CHECK_AGENT, GetAgent(id=agent.id), by())
+
+    assert (health.status, len(server.requests)) == ("offline", asked)
+    assert "or for another endpoint" in health.details
+
+
+@pytest.mark.parametrize("key", ["sk\r\nx: y", "sk\n", "a b", "\x7f", "schlüssel", "\ud7ff"])
+async def test_a_key_that_no_header_can_carry_is_refused(edge: Bus, server: Upstream, key: str) -> None:
+    agent = await register(edge, server)
+    wish = {"name": "other", "type": "openai", "endpoint": server.address, "model": "m", "apiKey": key}
+
+    problems = []
+    for call in (
+        edge.forward(REGISTER_AGENT, orjson.dumps(wish), by()),
+        edge.forward(UPDATE_AGENT, orjson.dumps({"id": agent.id, "changes": {"apiKey": key}}), by()),
+    ):
+        with pytest.raises(PlatformError) as failure:
+            await call
+        problems.append((failure.value.code, failure.value.errors[0].path))
+        assert "visible ASCII" in failure.value.errors[0].message
+
+    assert problems == [(ErrorCode.INVALID, "apiKey"), (ErrorCode.INVALID, "changes.apiKey")]
+
+
+@pytest.mark.parametrize(
+    "text", ["\x00ab", "a\nb", "a\x9bb", "a\u202eb", "a\u2066b", "a\u2028b", "a\u2029b", "   ", "\u3000\u3000", "ab\n"]
+)
+async def test_names_that_deceive_who_reads_them_are_refused(edge: Bus, text: str) -> None:
+    problems = []
+    for field in ("name", "model"):
+        wish = {"name": "llama", "type": "echo", "model": "m", field: text}
+        with pytest.raises(PlatformError) as failure:
+            await edge.forward(REGISTER_AGENT, orjson.dumps(wish), by())
+        problems.append((failure.value.code, failure.value.errors[0].path))
+
+    assert problems == [(ErrorCode.INVALID, "name"), (ErrorCode.INVALID, "model")]
+
+
+@pytest.mark.parametrize("text", ["qwen2.5:7b", "Modell für Ärzte", "模型 1", "نموذج", "👩‍💻 coder", "a/b c"])
+async def test_names_of_every_language_are_accepted(edge: Bus, text: str) -> None:
+    agent = await edge.call(REGISTER_AGENT, RegisterAgent(name=text, type="echo", model=text), by())
+
+    assert (agent.name, agent.model) == (text, text)
+
+
+async def test_fifty_changes_at_the_same_time_are_all_done(edge: Bus) -> None:
+    agent = await edge.call(REGISTER_AGENT, RegisterAgent(name="many", type="echo", model="m"), by())
+
+    await asyncio.gather(
+        *(
+            edge.call(UPDATE_AGENT, UpdateAgent(id=agent.id, changes=AgentChanges(weight=weight)), by())
+            for weight in range(1, 51)
+        )
+    )
+
+    assert (await look(edge, agent.id)).version == 51
 
 
 async def test_a_name_is_taken_whatever_its_case(edge: Bus, server: Upstream) -> None:

@@ -169,6 +169,17 @@ async def test_a_null_content_is_an_empty_answer(edge: Bus, server: Upstream) ->
     assert (answer.message, answer.tokens_used) == ("", 0)
 
 
+async def test_counts_of_tokens_add_up_to_a_number_that_every_reader_knows(edge: Bus, server: Upstream) -> None:
+    await register(edge, server)
+    totals = []
+    for count in (2**52 - 1, 2**52):
+        usage = {"prompt_tokens": count, "completion_tokens": count}
+        server.chat = json_reply({"choices": [{"message": {"content": "x"}}], "usage": usage})
+        totals.append((await dispatch(edge)).tokens_used)
+
+    assert totals == [2**53 - 2, 0]
+
+
 async def test_a_redirect_leads_nowhere(edge: Bus, server: Upstream) -> None:
     async with upstream() as trap:
         await register(edge, server)
@@ -195,6 +206,23 @@ async def test_an_upstream_that_takes_too_long_is_given_up_before_the_deadline(
     assert time.monotonic() - began < 1.6
     (entry,) = audit.outcomes("agent.request")
     assert (entry.outcome, entry.details["reason"]) == (Outcome.FAILURE, "deadline-passed")
+
+
+async def test_of_a_dispatch_cut_off_by_a_stop_nobody_knows_what_the_agent_made(
+    nats: Nats, data_dir: Path, audit: AuditLog, server: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.bus.responder.DRAIN_WITHIN_S", 0.2)
+    server.chat = upstreams.hangs
+    async with bus_as(nats, "edge") as edge:
+        async with replica(nats, data_dir, allowed=f"127.0.0.1:{server.port}"):
+            await register(edge, server)
+            asked = asyncio.create_task(dispatch(edge))
+            await asyncio.sleep(0.3)
+        with pytest.raises(PlatformError):
+            await asked
+
+    (entry,) = audit.outcomes("agent.request")
+    assert (entry.outcome, entry.details["reason"]) == (Outcome.UNKNOWN, "cancelled")
 
 
 async def test_an_agent_that_is_offline_gets_no_work(edge: Bus, server: Upstream) -> None:

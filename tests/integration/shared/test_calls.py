@@ -5,11 +5,12 @@ import time
 
 import pytest
 
-from shared.bus import Bus, CallContext, Contract, Kind, responder
+from shared.bus import Bus, CallContext, Contract, Kind, call_context, responder
+from shared.bus.admission import MAX_DISPATCHES_OF_ONE, MAX_RUNNING
 from shared.bus.bus import ReplyNotUnderstood
 from shared.bus.requester import NoResponder, OutcomeUnknown
-from shared.bus.responder import MAX_CONCURRENT
 from shared.clock import unix_ms
+from shared.contracts.health import health_contract
 from shared.errors import (
     DeadlinePassed,
     ErrorCode,
@@ -19,10 +20,13 @@ from shared.errors import (
     RemoteFailure,
     TooLarge,
 )
+from shared.principal import Caller
 from tests.integration.bus import Nats, bus_as
 from tests.integration.shared.calls import APPEND, CALLER, CHANGE, DISPATCH, ITSELF, READ, Text, echo, within
 from tests.integration.shared.clients import client_as
 from tests.integration.shared.waiting import until
+
+HEALTH = health_contract("orchestrator")
 
 
 class OutOfPeanuts(PlatformError):
@@ -204,7 +208,7 @@ async def test_a_service_can_be_called_back_by_whom_it_has_called(nats: Nats) ->
     assert answer.text == "done"
 
 
-async def test_more_calls_than_may_run_are_refused_at_once(nats: Nats) -> None:
+async def test_more_calls_than_may_run_are_refused_at_once_and_other_kinds_are_answered(nats: Nats) -> None:
     gate = asyncio.Event()
 
     async def wait(request: Text, _context: CallContext) -> Text:
@@ -212,19 +216,52 @@ async def test_more_calls_than_may_run_are_refused_at_once(nats: Nats) -> None:
         return request
 
     async with bus_as(nats, "edge") as edge, bus_as(nats, "auth") as auth:
-        await auth.serve(CHANGE.answered_by(wait))
-        calls = [asyncio.create_task(edge.call(CHANGE, Text(), within(10))) for _ in range(MAX_CONCURRENT)]
-        await until(lambda: len(auth._responder._calls) == MAX_CONCURRENT)
+        await auth.serve(CHANGE.answered_by(wait), READ.answered_by(echo))
+        calls = [asyncio.create_task(edge.call(CHANGE, Text(), within(10))) for _ in range(MAX_RUNNING)]
+        await until(lambda: len(auth._responder._calls) == MAX_RUNNING)
         begin = time.monotonic()
         with pytest.raises(RemoteFailure) as caught:
             await edge.call(CHANGE, Text(), within(10))
+        answer = await edge.call(READ, Text(text="read"), within(10))
         took = time.monotonic() - begin
         gate.set()
         answers = await asyncio.gather(*calls)
+        again = await edge.call(CHANGE, Text(text="again"), within(10))
 
     assert (caught.value.reason, caught.value.code) == ("overloaded", ErrorCode.UNAVAILABLE)
-    assert took < 0.5
-    assert len(answers) == MAX_CONCURRENT
+    assert (took < 0.5, answer.text, again.text) == (True, "read", "again")
+    assert len(answers) == MAX_RUNNING
+
+
+async def test_hanging_dispatches_of_one_caller_leave_room_for_reads_and_for_others(nats: Nats) -> None:
+    gate = asyncio.Event()
+
+    async def wait(request: Text, context: CallContext) -> Text:
+        if context.caller == CALLER:
+            await gate.wait()
+        return request
+
+    assert CALLER.principal is not None
+    other = Caller(principal=CALLER.principal.model_copy(update={"credential_id": "another"}))
+
+    async with bus_as(nats, "edge") as edge, bus_as(nats, "orchestrator") as orchestrator:
+        await orchestrator.serve(DISPATCH.answered_by(wait), HEALTH.answered_in_bytes_by(_as_it_is))
+        calls = [asyncio.create_task(edge.call(DISPATCH, Text(), within(10))) for _ in range(1150)]
+        await until(lambda: sum(call.done() for call in calls) == 1150 - MAX_DISPATCHES_OF_ONE)
+        health = await edge.forward(HEALTH, b"{}", within(1))
+        answer = await edge.call(DISPATCH, Text(text="other"), call_context(seconds=1, caller=other))
+        gate.set()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        again = await edge.call(DISPATCH, Text(text="again"), within(5))
+
+    refused = [end for end in ends if isinstance(end, RemoteFailure)]
+    assert (health, answer.text, again.text) == (b"{}", "other", "again")
+    assert {(error.reason, error.code) for error in refused} == {("overloaded", ErrorCode.UNAVAILABLE)}
+    assert "of your dispatches are running" in refused[0].detail
+
+
+async def _as_it_is(body: bytes, _context: CallContext) -> bytes:
+    return body
 
 
 async def test_an_unknown_subject_of_a_known_service_is_unavailable(nats: Nats) -> None:

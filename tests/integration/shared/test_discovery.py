@@ -5,9 +5,11 @@ import json
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 
 from shared import VERSION
+from shared.bus.discovery import MAX_REPLICAS
 from tests.integration.bus import Nats, bus_as
 from tests.integration.shared.calls import CHANGE, READ, echo
 from tests.integration.shared.clients import client_as
@@ -63,7 +65,7 @@ async def test_a_question_without_an_inbox_harms_nobody(nats: Nats) -> None:
         await client.flush()
         await asyncio.sleep(0.05)
 
-        assert [replica["id"] for replica in await edge.replicas("auth", within=0.1)] == ["auth-1"]
+        assert [replica.id for replica in await edge.replicas("auth", within=0.1)] == ["auth-1"]
 
 
 async def test_every_replica_of_a_service_is_found_and_no_other(nats: Nats) -> None:
@@ -78,4 +80,35 @@ async def test_every_replica_of_a_service_is_found_and_no_other(nats: Nats) -> N
         found = await edge.replicas("auth", within=0.1)
         nobody = await edge.replicas("orchestrator", within=0.1)
 
-    assert ({replica["id"] for replica in found}, nobody) == ({"auth-1", "auth-2"}, [])
+    assert ({replica.id for replica in found}, nobody) == ({"auth-1", "auth-2"}, [])
+
+
+async def test_only_sound_answers_of_the_service_count_each_replica_once_and_so_many_at_most(nats: Nats) -> None:
+    def stats(instance: str, *, name: str = "auth", memory: str = "5") -> bytes:
+        metadata = {"uptimeSeconds": "1.5", "cpuSeconds": "0.1", "memoryBytes": memory}
+        return json.dumps({"id": instance, "name": name, "metadata": metadata}).encode()
+
+    async def mislead(message: Msg) -> None:
+        unsound = (b"{", b"[]", b"{}", stats("x", memory="-1"), stats("x", memory="many"), stats("x" * 65))
+        replicas = [stats(f"auth-{n}") for n in range(2 * MAX_REPLICAS)]
+        for answer in (*unsound, stats("audit-1", name="audit"), replicas[0], *replicas):
+            await message.respond(answer)
+
+    async with bus_as(nats, "edge") as edge, client_as(nats, "auth") as (client, _):
+        await client.subscribe("$SRV.STATS.auth", cb=mislead)
+        await client.flush()
+        found = await edge.replicas("auth", within=0.3)
+
+    assert [replica.id for replica in found] == [f"auth-{n}" for n in range(MAX_REPLICAS)]
+    assert found[0].metadata.uptime_seconds == 1.5
+
+
+async def test_a_question_that_names_a_call_as_its_inbox_is_not_answered(nats: Nats) -> None:
+    async with client_as(nats, "edge") as (client, _), bus_as(nats, "auth") as auth:
+        await auth.serve()
+        before = auth._client.stats["out_msgs"]
+        await client.publish("$SRV.PING.auth", reply="peanut.audit.entry.append.auth")
+        await client.flush()
+        await asyncio.sleep(0.05)
+
+        assert auth._client.stats["out_msgs"] == before

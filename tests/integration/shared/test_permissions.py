@@ -35,8 +35,10 @@ OTHERS = (
     "_INBOX.x",
     "_INBOX_edge",
     "$SRV.PING",
+    "$SRV.MADE-UP",
     "$SRV.STATS.auth",
     "$SRV.INFO.auth.auth-1",
+    *(f"$SRV.{verb}.{name}{rest}" for verb in ("PING", "STATS") for name in NAMES for rest in ("", ".x")),
     "$JS.API.INFO",
     "$JS.API.STREAM.CREATE.x",
     "$JS.API.STREAM.DELETE.x",
@@ -67,6 +69,12 @@ WILDCARDS = (
     "_INBOX_operator.>",
     "_INBOX.>",
     "$SRV.>",
+    "$SRV.*",
+    "$SRV.STATS.*",
+    "$SRV.STATS.>",
+    "$SRV.*.auth",
+    "$SRV.*.auth.*",
+    "$SRV.*.auth.>",
     "$JS.>",
     "$SYS.>",
 )
@@ -90,7 +98,7 @@ async def test_a_user_subscribes_to_its_inbox_and_to_versions_and_to_nothing_els
         allowed = {subject for subject in asked if await may_subscribe(client, refusals, subject)}
 
     own = {f"_INBOX_{user.name}.x.1", f"_INBOX_{user.name}.>"} & set(asked)
-    discovery = {subject for subject in asked if subject.startswith("$SRV.") and user.serves}
+    discovery = {subject for subject in asked if user.serves and _asks(subject, user.name)}
     assert allowed == own | discovery | {version_subject(name) for name in _versions_heard_by(user)}
 
 
@@ -153,3 +161,15 @@ async def test_a_service_may_answer_whom_it_was_asked_by_and_nobody_else(nats: N
 
 def _versions_heard_by(user: BusUser) -> tuple[str, ...]:
     return (*user.asks_versions_of, *user.hears_versions_of)
+
+
+def _asks(subject: str, service: str) -> bool:
+    """Whether it is a question to everybody or to this service."""
+    match subject.split("."):
+        case ["$SRV", "PING" | "INFO" | "STATS"]:
+            return True
+        case ["$SRV", _, name]:
+            return name == service
+        case ["$SRV", _, name, _]:  # the server lets `*` stand for a `>` too, here below the service's own name
+            return name == service
+    return False

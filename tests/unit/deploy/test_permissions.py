@@ -45,6 +45,14 @@ def test_nobody_publishes_to_a_wildcard_but_discovery(user: BusUser) -> None:
     assert {subject for subject in user.may_publish if re.search(r"[*>]", subject)} <= {"$SRV.>"}
 
 
+@everybody
+def test_nobody_hears_what_another_service_is_asked_in_discovery(user: BusUser) -> None:
+    heard = {subject for subject in user.may_subscribe if subject.startswith("$SRV.")}
+    to_everybody = {"$SRV.PING", "$SRV.INFO", "$SRV.STATS"}
+
+    assert heard == (to_everybody | {f"$SRV.*.{user.name}", f"$SRV.*.{user.name}.*"} if user.serves else set())
+
+
 def test_the_configuration_names_each_user_and_ends_dead_connections_soon() -> None:
     text = configuration({user.name: f"U{user.name.upper()}" for user in USERS}, host="127.0.0.1", port=4223)
 

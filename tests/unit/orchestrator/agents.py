@@ -35,10 +35,11 @@ def snapshot(number: int, *agents: Agent) -> Snapshot:
 
 @dataclass
 class FakeUpstream:
-    """Probes of the agents named in `down` fail, those of `slow` wait until `go`."""
+    """Probes of the agents named in `down` fail, those of `slow` wait until `go`; those of `broken` break."""
 
     down: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     probed: list[str] = field(default_factory=list)
 
@@ -48,6 +49,8 @@ class FakeUpstream:
             await self.go.wait()
         if agent.name in self.down:
             raise UpstreamFailure("it is down")
+        if agent.name in self.broken:
+            raise ValueError("failed to parse header value")
         return "Answers."
 
     async def complete(self, agent: Agent, messages: Messages, *, within_s: float) -> Completion:

@@ -10,7 +10,7 @@ KEY = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in ("AGENT_ALLOWED_HOSTS", "OLLAMA_URL", "OLLAMA_HOST", "DATABASE_URL"):
+    for name in ("AGENT_ALLOWED_HOSTS", "OLLAMA_URL", "OLLAMA_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AGENT_ENCRYPTION_KEY", KEY)
     return monkeypatch

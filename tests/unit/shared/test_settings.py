@@ -24,7 +24,7 @@ class Settings(ServiceSettings):
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATA_DIR", "NATS_URL", "INSTANCE", "LOG_LEVEL", "DATABASE_URL", "NATS_NKEY_FILE", "PORT", "HOSTS"):
+    for name in ("DATA_DIR", "NATS_URL", "INSTANCE", "LOG_LEVEL", "NATS_NKEY_FILE", "PORT", "HOSTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JWT_SECRET", STRONG)
 
@@ -41,12 +41,11 @@ def test_defaults_work_and_secrets_stay_hidden() -> None:
 def test_what_is_set_wins_over_what_is_derived(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INSTANCE", "auth-7")
     monkeypatch.setenv("NATS_NKEY_FILE", "/x.nk")
-    monkeypatch.setenv("DATABASE_URL", "sqlite+aiosqlite:////x.db")
 
     settings = load(Settings)
 
     assert settings.instance_of("auth") == "auth-7"
-    assert (settings.nkey_of("auth"), settings.database_of("auth")) == (Path("/x.nk"), "sqlite+aiosqlite:////x.db")
+    assert settings.nkey_of("auth") == Path("/x.nk")
 
 
 @pytest.mark.parametrize("variable", [None, ""], ids=["absent", "empty"])

@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from shared import VERSION
 from shared.bus import NOTHING, Bus, Message, Moment, call_context
+from shared.bus.discovery import Replica as FoundReplica
 from shared.clock import utc_now
 from shared.contracts.health import health_contract
 from shared.errors import PlatformError
@@ -140,13 +141,12 @@ def _service(answer: _Answer, replicas: list[Replica]) -> ServiceHealth:
     )
 
 
-def _replica(stats: dict[str, Any]) -> Replica:
-    facts = stats["metadata"]
+def _replica(found: FoundReplica) -> Replica:
     return Replica(
-        instance=stats["id"],
-        uptime_seconds=float(facts["uptimeSeconds"]),
-        cpu_seconds=float(facts["cpuSeconds"]),
-        memory_bytes=int(facts["memoryBytes"]),
+        instance=found.id,
+        uptime_seconds=found.metadata.uptime_seconds,
+        cpu_seconds=found.metadata.cpu_seconds,
+        memory_bytes=found.metadata.memory_bytes,
     )
 
 

@@ -6,14 +6,13 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import orjson
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from shared.bus.client import BusClient
 from shared.bus.context import CallContext
 from shared.bus.contract import Contract, Endpoint, Kind
-from shared.bus.discovery import Discovery
+from shared.bus.discovery import Discovery, Replica
 from shared.bus.messages import Message, read, write_request
 from shared.bus.requester import LOST_AFTER_S, NoResponder, OutcomeUnknown, ReplicaSilent, Requester
 from shared.bus.responder import Responder, settle
@@ -37,7 +36,7 @@ class ReplyNotUnderstood(PlatformError):
 class Bus:
     """What a service may do on the bus. Made by `connect`."""
 
-    def __init__(self, client: Client, service: str, instance: str) -> None:
+    def __init__(self, client: BusClient, service: str, instance: str) -> None:
         self.service = service
         self.instance = instance
         self._client = client
@@ -94,7 +93,7 @@ class Bus:
         nats-py would keep it and deliver it late, as if it were news.
         """
         if self._client.is_connected:
-            await self._client.publish(subject, body)
+            self._client.send(subject, body)
 
     async def subscribe(self, subject: str, on_event: Event) -> None:
         """Hands each event's body to `on_event`, one after the other."""
@@ -105,20 +104,9 @@ class Bus:
         await self._client.subscribe(subject, cb=receive)
         await settle(self._client)
 
-    async def replicas(self, service: str, *, within: float) -> list[dict[str, object]]:
-        """The STATS of every replica of `service` that answers in `within` seconds."""
-        found: list[dict[str, object]] = []
-
-        async def receive(message: Msg) -> None:
-            if message.data:  # empty: the server says that nobody listens
-                found.append(orjson.loads(message.data))
-
-        inbox = f"_INBOX_{self.service}.gather-{random.getrandbits(64):x}"
-        subscription = await self._client.subscribe(inbox, cb=receive)
-        await self._client.publish(f"$SRV.STATS.{service}", reply=inbox)
-        await asyncio.sleep(within)
-        await subscription.unsubscribe()
-        return found
+    async def replicas(self, service: str, *, within: float) -> list[Replica]:
+        """Every replica of `service` that says so in `within` seconds; at most MAX_REPLICAS, each once."""
+        return await self._discovery.replicas(service, within=within)
 
     @property
     def last_error(self) -> str:

@@ -19,6 +19,7 @@ TRACEPARENT = "traceparent"
 
 ACCEPT_WITHIN_MS = 1000
 NOBODY = Caller()
+_NOT_ZERO = 1 << 64 | 1
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -31,10 +32,10 @@ class NobodyAsks(Malformed):
 
 def new_traceparent(given: str | None = None) -> str:
     """A W3C `traceparent`: a new span in the given trace when that is valid, in a new one otherwise."""
-    span = random.getrandbits(64) or 1  # uniqueness, not secrecy
     if given is not None and _TRACEPARENT.fullmatch(given):
-        return f"{given[:36]}{span:016x}{given[52:]}"
-    return f"00-{random.getrandbits(128) or 1:032x}-{span:016x}-00"
+        return f"{given[:36]}{random.getrandbits(64) or 1:016x}{given[52:]}"
+    bits = f"{random.getrandbits(192) | _NOT_ZERO:048x}"  # uniqueness, not secrecy
+    return f"00-{bits[:32]}-{bits[32:]}-00"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,28 +1,59 @@
-"""NATS micro discovery (ADR-32): PING, INFO and STATS on `$SRV.>`, so that `nats micro ls` and /health see replicas.
+"""NATS micro discovery (ADR-32): PING, INFO and STATS below `$SRV`, so that `nats micro ls` and /health see replicas.
 
 Only nats.micro's vocabulary is used: its Service unsubscribes without draining and sends `repr(error)` to callers.
 """
 
+import asyncio
+import logging
 import os
+import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.micro.service import EndpointInfo, ServiceInfo, ServicePing, ServiceVerb, control_subject
+from pydantic import ConfigDict, Field
 
 from shared import VERSION
+from shared.bus.client import BusClient
+from shared.bus.messages import Message, read
 from shared.bus.responder import Responder
 from shared.clock import rfc3339
+from shared.errors import PlatformError
+
+MAX_REPLICAS = 64
+"""More than any installation has: somebody who answers without end is not listened to any longer."""
+
+_log = logging.getLogger(__name__)
+
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Vitals(Message):
+    """How a replica fares. Micro's metadata are strings, so numbers come as such; `cpu_seconds` since its start."""
+
+    model_config = ConfigDict(strict=False)
+
+    uptime_seconds: Amount
+    cpu_seconds: Amount
+    memory_bytes: Annotated[int, Field(ge=0)]
+
+
+class Replica(Message):
+    """One process of the service `name`, as it describes itself."""
+
+    id: Annotated[str, Field(min_length=1, max_length=64)]
+    name: str
+    metadata: Vitals
 
 
 class Discovery:
     """Answers who this replica is and how it fares."""
 
-    def __init__(self, client: Client, service: str, instance: str, responder: Responder) -> None:
+    def __init__(self, client: BusClient, service: str, instance: str, responder: Responder) -> None:
         self._client = client
         self._name = service
         self._instance = instance
@@ -43,6 +74,28 @@ class Discovery:
                 control_subject(verb, self._name, self._instance),
             ):
                 await self._client.subscribe(subject, cb=_responding_with(answer))
+
+    async def replicas(self, service: str, *, within: float) -> list[Replica]:
+        """The replicas of `service` that answer in `within` seconds; what is not such an answer is skipped."""
+        found: dict[str, Replica] = {}
+
+        def hear(_subject: str, _reply: str, body: bytes, _headers: bytes) -> None:
+            if not body or len(found) >= MAX_REPLICAS:  # empty: the server says that nobody listens
+                return
+            try:
+                replica = read(Replica, body)
+            except PlatformError:
+                _log.warning("replica_not_understood", extra={"asked": service})
+                return
+            if replica.name == service:
+                found.setdefault(replica.id, replica)
+
+        inbox = f"_INBOX_{self._name}.gather-{random.getrandbits(64):x}"
+        subscription = await self._client.hear(inbox, hear)
+        self._client.send(control_subject(ServiceVerb.STATS, service), b"", reply=inbox)
+        await asyncio.sleep(within)
+        await self._client.forget(subscription)
+        return list(found.values())
 
     def _ping(self) -> dict[str, Any]:
         return ServicePing(id=self._instance, name=self._name, version=VERSION, metadata={}).to_dict()
@@ -72,7 +125,8 @@ class Discovery:
 
 def _responding_with(answer: Callable[[], dict[str, Any]]) -> Callable[[Msg], Any]:
     async def respond(message: Msg) -> None:
-        await message.respond(orjson.dumps(answer()))
+        if message.reply.startswith("_INBOX_"):  # elsewhere this service would speak with its own permissions
+            await message.respond(orjson.dumps(answer()))
 
     return respond
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 STATUS = "Status"
 """Under this name stands what the server itself says, such as 503 for nobody listening."""
 
-_LINE = re.compile(r"([^:\r\n]+): ([^\r\n]*)\r\n")
 _STATUS = re.compile(r"NATS/1\.0 ([0-9]{3})")
 
 
@@ -21,7 +20,7 @@ def write_headers(headers: Mapping[str, str]) -> bytes:
 def read_headers(block: bytes) -> dict[str, str]:
     """The names and values in `block`; what is no `Name: value` line is left out, and the last of a name counts."""
     text = block.decode("utf-8", "replace")
-    headers = dict(_LINE.findall(text))
+    headers = dict([line.split(": ", 1) for line in text.split("\r\n") if ": " in line])
     status = _STATUS.match(text)
     if status:
         headers[STATUS] = status[1]

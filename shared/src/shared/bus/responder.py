@@ -102,7 +102,8 @@ class Responder:
         try:
             call = self._admitted(subject, reply, read_headers(headers))
         except PlatformError as error:
-            self._fail(reply, error, trace_id="")
+            failure, answer = to_wire(error, trace_id="")
+            self._send(reply, answer, write_headers(failure))
             return
         task = asyncio.create_task(self._answer(call, body))
         self._calls[task] = call
@@ -126,14 +127,18 @@ class Responder:
     async def _answer(self, call: _Call, body: bytes) -> None:
         trace_id = call.context.trace_id
         trace_id_of_call.set(trace_id)
+        headers: Mapping[str, str] | None = None
         try:
             answer = await self._answer_to(call, body)
-            if call.connection == self._connection:
-                await self._send(call.reply, answer)
         except asyncio.CancelledError as error:
-            self._fail_call(call, self._why_cancelled(error, call.context))
+            headers, answer = to_wire(self._why_cancelled(error, call.context), trace_id=trace_id)
         except Exception as error:
-            self._fail_call(call, error)
+            headers, answer = to_wire(error, trace_id=trace_id)
+        if call.connection != self._connection:
+            return
+        self._send(call.reply, answer, write_headers(headers) if headers else b"")
+        if len(answer) > LARGE:
+            await self._client.sent()  # so that no more of them wait in memory than calls may run
 
     async def _answer_to(self, call: _Call, body: bytes) -> bytes:
         if call.accept_by < unix_ms():
@@ -162,10 +167,10 @@ class Responder:
                     task.cancel()
                 elif now > call.sign_at and call.connection == self._connection:
                     call.sign_at = now + SIGN_EVERY_S
-                    await self._send(call.reply, b"", {WORKING: "1"})
+                    self._send(call.reply, b"", SIGN_OF_WORK)
 
-    async def _send(self, reply: str, body: bytes, headers: Mapping[str, str] | None) -> None:
+    def _send(self, reply: str, body: bytes, headers: bytes) -> None:
         try:
-            await self._client.publish(reply, body, headers=dict(headers) if headers else None)
+            self._client.send(reply, body, headers=headers)
         except NatsError as error:
             _log.warning("reply_not_sent", extra={"error": type(error).__name__})

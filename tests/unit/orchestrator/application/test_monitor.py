@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from orchestrator.application.monitor import Monitor
+from orchestrator.domain.agent import Agent
 from tests.unit.orchestrator.agents import NOW, FakeUpstream, agent, snapshot
 
 
@@ -162,15 +163,93 @@ async def test_a_removed_agent_is_not_probed_any_more(monitor: Monitor, upstream
     assert upstream.probed == ["a"]
 
 
-async def test_no_more_than_some_probes_run_at_once(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    agents = [agent(f"a{number}") for number in range(100)]
+def at_hosts(count: int, prefix: str = "a") -> list[Agent]:
+    return [agent(f"{prefix}{number}", endpoint=f"https://{prefix}{number}.example.org") for number in range(count)]
+
+
+async def test_no_more_than_some_probes_run_at_once(monitor: Monitor, upstream: FakeUpstream) -> None:
+    agents = at_hosts(100)
     upstream.slow |= {one.name for one in agents}
-    async with (monitor := Monitor({"openai": upstream}, now=lambda: NOW)).watching():
-        monitor.follow(snapshot(1, *agents))
-        await asyncio.sleep(0.01)
-        at_once = len(upstream.probed)
-        upstream.go.set()
-        await monitor.first_checks()
+
+    monitor.follow(snapshot(1, *agents))
+    await asyncio.sleep(0.01)
+    at_once = len(upstream.probed)
+    upstream.go.set()
+    await monitor.first_checks()
 
     assert at_once == 32
     assert len(upstream.probed) == 100
+
+
+async def test_a_host_that_hangs_leaves_slots_to_the_others(monitor: Monitor, upstream: FakeUpstream) -> None:
+    hanging = [agent(f"a{number}") for number in range(100)]
+    upstream.slow |= {one.name for one in hanging}
+
+    monitor.follow(snapshot(1, *hanging, agent("b", endpoint="https://example.com:8443/v1")))
+    await asyncio.sleep(0.01)
+
+    assert len(upstream.probed) == 8 + 1
+    assert monitor.health("b").status == "online"
+
+
+async def test_a_check_that_is_asked_for_does_not_wait_behind_those_that_hang(
+    monitor: Monitor, upstream: FakeUpstream
+) -> None:
+    hanging = at_hosts(100)
+    upstream.slow |= {one.name for one in hanging}
+    last = agent("z", endpoint="https://z.example.org")
+    monitor.follow(snapshot(1, *hanging, last))
+    await asyncio.sleep(0.01)
+    before = monitor.health("z")
+
+    async with asyncio.timeout(0.5):
+        health = await monitor.check("z")
+
+    assert (before.details, health.status) == ("Not checked yet.", "online")
+    assert await monitor.a_first_check(["z"], within_s=1) is False
+
+
+async def test_agents_that_hang_are_probed_less_often(
+    monitor: Monitor, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.application.monitor.SLOW_PROBE_S", 0.05)
+    upstream.slow.add("a")
+    upstream.down |= {"a", "b"}
+    monitor.follow(snapshot(1, agent("a"), agent("b")))
+    await asyncio.sleep(0.1)
+    upstream.go.set()
+    await monitor.first_checks()
+
+    assert (monitor.health("a").pause_s, monitor.health("b").pause_s) == (4, 1)
+
+
+async def test_a_probe_that_breaks_is_a_failed_one_and_told_once(
+    monitor: Monitor, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.broken.add("a")
+    monitor.follow(snapshot(1, agent("a")))
+    await monitor.first_checks()
+    await monitor.check("a")
+
+    upstream.broken.clear()
+    failed = monitor.health("a")
+    healed = await monitor.check("a")
+
+    assert (failed.status, failed.probes_failed, healed.status) == ("offline", 2, "online")
+    assert [record.message for record in caplog.records] == ["probe_failed"]
+
+
+async def test_work_is_counted_whenever_somebody_looks(monitor: Monitor) -> None:
+    a = agent("a")
+    monitor.follow(snapshot(1, a))
+    await monitor.first_checks()
+
+    for _ in range(3):
+        monitor.succeeded(a)
+    monitor.failed(a, "oops")
+    monitor.succeeded(a)
+    monitor.succeeded(a)
+
+    health = monitor.health("a")
+    assert (health.request_count, health.error_count, health.status) == (6, 1, "online")
+    assert monitor.health("a") is health

@@ -179,3 +179,50 @@ async def test_agents_that_are_removed_while_the_first_checks_run_are_no_trouble
 
     with pytest.raises(AgentNotFound):
         await choosing
+
+
+async def test_new_agents_that_hang_hold_up_nobody_who_has_others(world: World) -> None:
+    world.change(agent("a"))
+    await world.picks(1)
+    world.upstream.slow |= {"b", "c", "d"}
+
+    world.change(agent("a"), agent("b"), agent("c", priority=1), agent("d", priority=9, model="x"))
+    async with asyncio.timeout(0.1):
+        names = await world.picks(2, "m")
+
+    assert names == "aa"
+
+
+async def test_a_better_agent_that_is_new_is_waited_for_a_moment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "BETTER_WITHIN_S", 0.05)
+    world.change(agent("a"))
+    await world.picks(1)
+    world.upstream.slow.add("c")
+
+    world.change(agent("a"), agent("b", priority=6))
+    assert await world.picks(1) == "b"
+    world.change(agent("a"), agent("b", priority=6), agent("c", priority=9))
+    async with asyncio.timeout(0.5):
+        names = await world.picks(2)
+
+    assert names == "bb"
+
+
+async def test_without_others_the_first_that_answers_is_enough(world: World) -> None:
+    world.upstream.slow.add("a")
+    world.change(agent("a"), agent("b"))
+
+    async with asyncio.timeout(0.5):
+        names = await world.picks(2)
+
+    assert names == "bb"
+
+
+async def test_a_named_agent_is_waited_for_alone(world: World) -> None:
+    world.upstream.slow.add("a")
+    world.change(agent("a"), agent("b"))
+
+    async with asyncio.timeout(0.5):
+        chosen = await world.pool.choose("b", None, ())
+
+    assert chosen.name == "b"

@@ -43,6 +43,22 @@ def test_a_failed_probe_is_offline_at_once_and_pauses_grow_to_thirty_seconds() -
     assert well(health).status == "online"
 
 
+def test_pauses_after_slow_failures_are_longer_until_it_answers_or_fails_fast() -> None:
+    health, pauses = ONLINE, []
+    for _ in range(7):
+        health = health.probed_badly("Silent.", at=NOW, was_slow=True)
+        pauses.append(health.pause_s)
+
+    assert pauses == [4, 8, 16, 32, 64, 120, 120]
+    assert badly(health).pause_s == 30
+    assert well(health).pause_s == health.succeeded().pause_s == 1
+
+
+def test_successes_may_be_counted_together() -> None:
+    for health in (ONLINE, failed(ONLINE, 3), badly(ONLINE)):
+        assert health.succeeded(3) == health.succeeded().succeeded().succeeded()
+
+
 def test_failed_work_degrades_and_three_in_a_row_are_offline() -> None:
     assert [failed(ONLINE, times).status for times in (1, 2, 3)] == ["degraded", "degraded", "offline"]
     assert failed(failed(ONLINE, 2).succeeded(), 2).status == "degraded"

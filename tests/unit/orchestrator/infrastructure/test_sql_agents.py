@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.agent import AgentId, AgentNameTaken, AgentNotFound, StaleAgent
+from orchestrator.domain.agent import Agent, AgentId, AgentNameTaken, AgentNotFound, StaleAgent
 from orchestrator.infrastructure.sql_agents import SqlAgents
 from orchestrator.prepare import prepare
 from shared.database import open_database
@@ -42,12 +42,16 @@ async def test_each_write_raises_the_version(store: SqlAgents) -> None:
     numbers = [
         await store.number(),
         await store.add(kept),
-        await store.save(kept.changed({"weight": 2}, at=NOW)),
+        await store.change(kept.id, lambda now: now.changed({"weight": 2}, at=NOW)),
         await store.remove(kept.id),
     ]
 
     assert numbers == [1, 2, 3, 4]
     assert (await store.all()).number == 4
+
+
+def refuse(_agent: Agent) -> Agent:
+    raise StaleAgent
 
 
 async def test_what_is_refused_does_not_raise_it(store: SqlAgents) -> None:
@@ -58,24 +62,28 @@ async def test_what_is_refused_does_not_raise_it(store: SqlAgents) -> None:
     with pytest.raises(AgentNameTaken):
         await store.add(agent("c").changed({"name": " A "}, at=NOW))
     with pytest.raises(AgentNameTaken):
-        await store.save(other.changed({"name": "A"}, at=NOW))
+        await store.change(other.id, lambda now: now.changed({"name": "A"}, at=NOW))
     with pytest.raises(StaleAgent):
-        await store.save(kept)
+        await store.change(kept.id, refuse)
+    with pytest.raises(AgentNotFound):
+        await store.change(AgentId("nobody"), refuse)
     with pytest.raises(AgentNotFound):
         await store.remove(AgentId("nobody"))
 
     assert await store.number() == number
 
 
-async def test_of_two_changes_at_once_one_is_stale(store: SqlAgents) -> None:
+async def test_each_of_many_changes_at_once_is_made_of_what_the_one_before_has_left(store: SqlAgents) -> None:
     kept = agent("a")
     await store.add(kept)
 
-    results = await asyncio.gather(
-        *(store.save(kept.changed({"weight": weight}, at=NOW)) for weight in (2, 3, 4)), return_exceptions=True
+    await asyncio.gather(
+        *(store.change(kept.id, lambda now: now.changed({"weight": now.weight + 1}, at=NOW)) for _ in range(50))
     )
 
-    assert sorted(type(result).__name__ for result in results) == ["StaleAgent", "StaleAgent", "int"]
+    after = await store.get(kept.id)
+    assert after is not None
+    assert (after.weight, after.version) == (51, 51)
 
 
 async def test_nobody_is_nobody(store: SqlAgents) -> None:

@@ -10,7 +10,6 @@ from edge.routes.replies import json_reply
 from shared.bus import Bus, Kind
 from shared.contracts import audit
 
-
 VERIFY_ALL_WITHIN_S = 120.0
 """`verify=full` reads the whole log: about 16 s per 250,000 entries."""
 

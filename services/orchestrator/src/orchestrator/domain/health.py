@@ -8,7 +8,7 @@ Status = Literal["online", "degraded", "offline"]
 
 FAILURES_TO_OFFLINE = 3
 MAX_PAUSE_S = 30.0
-SLOWER_AFTER_TIMEOUT = 4
+SLOWER_AFTER_SLOW = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Health:
     details: str = "Not checked yet."
     failures_in_row: int = 0
     probes_failed: int = 0
-    timed_out: bool = False
+    was_slow: bool = False
     trips: int = 0
     failed_at_s: float = float("-inf")
 
@@ -47,22 +47,22 @@ class Health:
     def pause_s(self) -> float:
         """How long to wait before the next probe while it is not online: 1, 2, 4 … 30 s.
 
-        Four times that after one that timed out, since each such probe is under way for seconds: 4, 8, 16 … 120 s.
+        Four times that after one that failed slowly, since each such probe holds a slot for seconds: 4, 8, 16 … 120 s.
         """
         rounds = max(self.probes_failed, self.trips, 1)
         pause_s = float(min(2 ** min(rounds - 1, 5), MAX_PAUSE_S))
-        return SLOWER_AFTER_TIMEOUT * pause_s if self.timed_out else pause_s
+        return SLOWER_AFTER_SLOW * pause_s if self.was_slow else pause_s
 
     def probed_well(self, details: str, *, latency_ms: float, at: datetime, now_s: float) -> Self:
         """A probe was answered."""
-        health = replace(self, latency_ms=latency_ms, checked_at=at, probes_failed=0, timed_out=False)
+        health = replace(self, latency_ms=latency_ms, checked_at=at, probes_failed=0, was_slow=False)
         if self.failures_in_row and now_s - self.failed_at_s < self.pause_s:
             return health
         return replace(
             health, status="online", details=details, failures_in_row=min(self.failures_in_row, FAILURES_TO_OFFLINE - 1)
         )
 
-    def probed_badly(self, details: str, *, at: datetime, timed_out: bool = False) -> Self:
+    def probed_badly(self, details: str, *, at: datetime, was_slow: bool = False) -> Self:
         """A probe failed: nobody is there, or nobody who answers in time."""
         return replace(
             self,
@@ -71,15 +71,29 @@ class Health:
             checked_at=at,
             details=details,
             probes_failed=self.probes_failed + 1,
-            timed_out=timed_out,
+            was_slow=was_slow,
         )
 
-    def succeeded(self) -> Self:
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is left for success to heal."""
+        return self.status == "online" and not self.failures_in_row and not self.trips
+
+    def succeeded(self, times: int = 1) -> Self:
         """It did its work."""
-        if self.failures_in_row or self.trips or self.status != "online":
-            healed = replace(self, status="online", details="Answers.", failures_in_row=0, trips=0, probes_failed=0)
-            return replace(healed, request_count=self.request_count + 1, timed_out=False)
-        return replace(self, request_count=self.request_count + 1)
+        count = self.request_count + times
+        if self.is_well:
+            return replace(self, request_count=count)
+        return replace(
+            self,
+            status="online",
+            details="Answers.",
+            request_count=count,
+            failures_in_row=0,
+            probes_failed=0,
+            was_slow=False,
+            trips=0,
+        )
 
     def failed(self, details: str, *, now_s: float) -> Self:
         """It did not do its work."""

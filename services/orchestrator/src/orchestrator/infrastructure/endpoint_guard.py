@@ -7,6 +7,8 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import lru_cache
+from math import inf
+from typing import TypeVar
 
 from pyreqwest.http import Url
 
@@ -18,6 +20,9 @@ LOOK_UP_WITHIN_S = 2.0
 # that changes in between (rebinding) has no effect; five seconds bound how long a moved host is missed.
 REMEMBER_S = 5.0
 MAX_REMEMBERED = 1024
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 Resolve = Callable[[str, int], Awaitable[tuple[Address, ...]]]
 
@@ -68,6 +73,7 @@ class EndpointGuard:
         self._policy = policy
         self._resolve = resolve
         self._remembered: dict[tuple[str, int], tuple[float, tuple[Address, ...]]] = {}
+        self._permitted: dict[str, tuple[float, tuple[Address, ...]]] = {}
         self._looking: dict[tuple[str, int], asyncio.Task[tuple[Address, ...]]] = {}
 
     async def permit(self, endpoint: str) -> str:
@@ -86,11 +92,17 @@ class EndpointGuard:
 
     async def addresses(self, endpoint: Endpoint) -> tuple[Address, ...]:
         """Where the endpoint may be connected to; raises EndpointNotAllowed or HostNotFound."""
+        until, addresses = self._permitted.get(endpoint.url, (0.0, ()))
+        if asyncio.get_running_loop().time() < until:
+            return addresses
         self._policy.check_name(endpoint)
         if endpoint.literal is not None:
-            return (endpoint.literal,)
-        addresses = await self._addresses_of(endpoint.host, endpoint.port)
-        self._policy.check_addresses(endpoint, addresses)
+            until, addresses = inf, (endpoint.literal,)
+        else:
+            addresses = await self._addresses_of(endpoint.host, endpoint.port)
+            self._policy.check_addresses(endpoint, addresses)
+            until, _ = self._remembered.get((endpoint.host, endpoint.port), (0.0, ()))
+        _remember(self._permitted, endpoint.url, (until, addresses))  # what was allowed, as long as the look-up counts
         return addresses
 
     async def _addresses_of(self, host: str, port: int) -> tuple[Address, ...]:
@@ -120,10 +132,14 @@ class EndpointGuard:
         del self._looking[key]
         if task.cancelled() or task.exception() is not None:
             return
-        self._remembered.pop(key, None)
-        self._remembered[key] = (asyncio.get_running_loop().time() + REMEMBER_S, task.result())
-        if len(self._remembered) > MAX_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
+        _remember(self._remembered, key, (asyncio.get_running_loop().time() + REMEMBER_S, task.result()))
+
+
+def _remember(remembered: dict[K, V], key: K, value: V) -> None:
+    remembered.pop(key, None)
+    remembered[key] = value
+    if len(remembered) > MAX_REMEMBERED:
+        del remembered[next(iter(remembered))]
 
 
 def _literal(host: str) -> Address | None:

@@ -72,7 +72,8 @@ class GuardedHttp:
         until = time.monotonic() + within_s
         endpoint, addresses = await self._checked(base)
         for address in addresses:
-            request = await self._request(method, endpoint, address, path)
+            client = self._known(endpoint, address) or await self._built(endpoint, address)
+            request = client.request(method, endpoint.url + path)
             if body:
                 request = request.header("content-type", "application/json").body_bytes(body)
             if bearer is not None:
@@ -102,15 +103,12 @@ class GuardedHttp:
             raise UpstreamFailure("its host's name cannot be looked up") from error
         return endpoint, self._in_order(endpoint, addresses)
 
-    async def _request(self, method: str, endpoint: Endpoint, address: Address, path: str) -> RequestBuilder:
-        client = self._known(endpoint, address)
-        if client is None:
-            # Building one reads the trusted certificates: 5-12 ms that no other call shall wait for.
-            builder = _builder()
-            if endpoint.literal is None:
-                builder = builder.resolve(endpoint.host, str(address), 0)
-            client = self._remember(endpoint, address, await asyncio.to_thread(builder.build))
-        return client.request(method, endpoint.url + path)
+    async def _built(self, endpoint: Endpoint, address: Address) -> Client:
+        builder = _builder()
+        if endpoint.literal is None:
+            builder = builder.resolve(endpoint.host, str(address), 0)
+        # It reads the trusted certificates: 5-12 ms that no other call shall wait for.
+        return self._remember(endpoint, address, await asyncio.to_thread(builder.build))
 
     def _in_order(self, endpoint: Endpoint, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
         good = self._last_good.get(endpoint.host)
