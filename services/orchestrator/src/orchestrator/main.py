@@ -21,7 +21,7 @@ from orchestrator.interface.bus import endpoints
 from orchestrator.settings import OrchestratorSettings
 from shared.audit import open_trail
 from shared.bus import CallContext, Nothing, connect
-from shared.clock import utc_now
+from shared.clock import rfc3339_now, utc_now
 from shared.contracts.health import Health, health_contract
 from shared.contracts.orchestrator import AGENTS
 from shared.database import open_database
@@ -101,6 +101,6 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
             async with versions.publishing():
                 await pool.current()
                 await bus.serve(
-                    *endpoints(agents, dispatching, now=utc_now), health_contract(SERVICE).answered_by(health)
+                    *endpoints(agents, dispatching, now=rfc3339_now), health_contract(SERVICE).answered_by(health)
                 )
                 yield

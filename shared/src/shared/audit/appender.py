@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from shared.audit.encoding import encode
+from shared.audit.encoding import Recordable, encode
 from shared.bus import Bus, call_context
-from shared.contracts.audit import NewEntry, Receipt, append_contract
+from shared.contracts.audit import Receipt, append_contract
 from shared.errors import ErrorCode, PlatformError, Unavailable
 
 RECEIPT_WITHIN_S = 2.0
@@ -56,7 +56,7 @@ class Appender:
         self._sender: asyncio.Task[None] | None = None
         self._answered = float("-inf")
 
-    async def append(self, entry: NewEntry) -> Receipt:
+    async def append(self, entry: Recordable) -> Receipt:
         """The receipt of the committed entry.
 
         Raises AuditUnavailable when there is none within 2 s, EntryRefused when there will never be one.

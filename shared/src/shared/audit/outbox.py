@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from shared.audit.appender import EntryRefused
-from shared.audit.encoding import encode
+from shared.audit.encoding import Recordable, encode
 from shared.bus import read
 from shared.contracts.audit import NewEntry
 from shared.errors import PlatformError
@@ -21,7 +21,7 @@ OWN_LOCK_WITHIN_S = 10.0
 LAST_DELIVERY_S = 1.0
 REFUSED = "refused"
 
-Append = Callable[[NewEntry], Awaitable[object]]
+Append = Callable[[Recordable], Awaitable[object]]
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Outbox:
         self._root = directory
         self._own = directory / instance
         self._new = asyncio.Event()
-        self._unwritten: list[NewEntry] = []
+        self._unwritten: list[Recordable] = []
 
     @asynccontextmanager
     async def delivering(self, append: Append) -> AsyncIterator[None]:
@@ -59,7 +59,7 @@ class Outbox:
                 await asyncio.wait([task])
                 await asyncio.wait([asyncio.create_task(self._deliver_all(append))], timeout=LAST_DELIVERY_S)
 
-    async def put(self, entry: NewEntry) -> None:
+    async def put(self, entry: Recordable) -> None:
         """Keeps the entry; returns when it would survive a power failure.
 
         It does not fail: what cannot be written is kept in memory, and that is said loudly.

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.audit.appender import Appender, AuditUnavailable, EntryRefused
+from shared.audit.encoding import Draft
 from shared.audit.outbox import Outbox
 from shared.bus import Bus, CallContext
-from shared.clock import utc_now
-from shared.contracts.audit import Action, Details, NewEntry, Outcome, Phase
+from shared.clock import rfc3339_now
+from shared.contracts.audit import Action, Details, Outcome, Phase
 from shared.errors import ErrorCode, PlatformError
 from shared.principal import Principal
 
@@ -94,7 +95,7 @@ class AuditTrail:
         change = Change(action, resource, dict(details or {}), context.caller.principal)
         await self._outbox.put(_entry(change, context, Phase.OUTCOME, Outcome.SUCCESS))
 
-    async def _append_or_keep(self, entry: NewEntry) -> None:
+    async def _append_or_keep(self, entry: Draft) -> None:
         try:
             await self._appender.append(entry)
         except AuditUnavailable:
@@ -127,10 +128,10 @@ def _reason_of(error: BaseException) -> str:
 
 def _entry(
     change: Change, context: CallContext, phase: Phase, outcome: Outcome | None, *, conclude_by: int | None = None
-) -> NewEntry:
+) -> Draft:
     """Cut to what the log takes: no text that a stranger chose may keep the entry from being recorded."""
     who, origin = change.who, context.caller.origin
-    return NewEntry.model_construct(  # a dispatch waits for this, and the log validates it anyway
+    return Draft(
         id=context.event_id[:64],
         request_id=context.request_id[:256],
         phase=phase,
@@ -143,6 +144,6 @@ def _entry(
         resource_type=change.resource.type[:256],
         resource_id=change.resource.id[:256],
         details=change.details,
-        timestamp=utc_now(),
+        timestamp=rfc3339_now(),
         conclude_by=conclude_by,
     )

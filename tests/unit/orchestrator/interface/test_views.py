@@ -12,6 +12,7 @@ from orchestrator.domain.health import Health
 from orchestrator.interface import views
 from orchestrator.interface.views import Views, dispatched
 from shared.bus import Message, read, write
+from shared.clock import rfc3339
 from shared.contracts import orchestrator as contract
 
 NOW = datetime(2026, 11, 22, 10, 37, 25, 123000, UTC)
@@ -57,7 +58,7 @@ def test_a_page_is_written_as_the_contract_says() -> None:
 def test_an_answer_is_written_as_the_contract_says() -> None:
     answered = Answered(AGENT, Completion("Good day \u2028 “”", 9, 3), 12.3)
 
-    body = dispatched(answered, request_id="r-1", at=NOW)
+    body = dispatched(answered, request_id="r-1", at=rfc3339(NOW))
 
     assert_same(contract.Dispatched, body)
     assert orjson.loads(body)["tokensUsed"] == 12

@@ -7,9 +7,8 @@ import pytest
 
 from shared.audit import outbox as module
 from shared.audit.appender import AuditUnavailable, EntryRefused
-from shared.audit.encoding import encode
+from shared.audit.encoding import Recordable, encode
 from shared.audit.outbox import InstanceTaken, Outbox
-from shared.contracts.audit import NewEntry
 from tests.unit.shared.audit.logs import entry, until
 
 
@@ -21,7 +20,7 @@ class Destination:
         self.away = False
         self.error: Exception | None = None
 
-    async def append(self, new: NewEntry) -> None:
+    async def append(self, new: Recordable) -> None:
         await asyncio.sleep(0)
         if self.error is not None:
             raise self.error
@@ -187,7 +186,7 @@ async def test_a_log_that_hangs_does_not_hold_up_the_end(
     tmp_path: Path, there: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LAST_DELIVERY_S", 0.05)
-    never: Callable[[NewEntry], Awaitable[object]] = lambda _: asyncio.Event().wait()  # noqa: E731
+    never: Callable[[Recordable], Awaitable[object]] = lambda _: asyncio.Event().wait()  # noqa: E731
     outbox = Outbox(tmp_path, "auth-1")
 
     async with asyncio.timeout(2), outbox.delivering(never):

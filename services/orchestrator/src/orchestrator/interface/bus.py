@@ -1,7 +1,6 @@
 """The bus's way in: requests become use cases, what they return becomes replies."""
 
 from collections.abc import Callable
-from datetime import datetime
 
 from orchestrator.application.agents import Agents
 from orchestrator.application.dispatching import Dispatching, require_may_dispatch
@@ -23,7 +22,7 @@ from shared.contracts.orchestrator import (
 )
 
 
-def endpoints(agents: Agents, dispatching: Dispatching, *, now: Callable[[], datetime]) -> list[Endpoint]:
+def endpoints(agents: Agents, dispatching: Dispatching, *, now: Callable[[], str]) -> list[Endpoint]:
     """Everything that the orchestrator answers, but its health."""
     views = Views()
 

@@ -4,7 +4,6 @@ test_views.py holds both against each other.
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Generic, TypeVar
 
 import orjson
@@ -43,7 +42,7 @@ class Views:
         return self._healths.of(agent_id, health)
 
 
-def dispatched(answered: Answered, *, request_id: str, at: datetime) -> bytes:
+def dispatched(answered: Answered, *, request_id: str, at: str) -> bytes:
     """`Dispatched` of the contract."""
     agent, completion, latency_ms = answered.agent, answered.completion, answered.latency_ms
     attempt = {"agentId": agent.id, "agentName": agent.name, "outcome": "success", "latencyMs": latency_ms}
@@ -58,7 +57,7 @@ def dispatched(answered: Answered, *, request_id: str, at: datetime) -> bytes:
             "usage": {"promptTokens": completion.prompt_tokens, "completionTokens": completion.completion_tokens},
             "latencyMs": latency_ms,
             "attempts": [attempt],
-            "timestamp": rfc3339(at),
+            "timestamp": at,
         }
     )
 
