@@ -1,7 +1,5 @@
 """Every row of the contract's first section, and what strangers send instead."""
 
-import asyncio
-import contextlib
 import json
 from typing import Any
 
@@ -9,6 +7,7 @@ import httpx
 import pytest
 
 from tests.e2e.platform import Platform
+from tests.e2e.sockets import exchange
 
 DISPATCH = "/api/v1/openclaw/dispatch"
 
@@ -23,23 +22,6 @@ def is_problem(answer: httpx.Response, status: int, reason: str | None = None) -
     if status == 422:
         assert all({"path", "message"} == set(error) for error in body["errors"])
     return reason is None or body["type"] == f"/problems/{reason}"
-
-
-async def raw(platform: Platform, request: bytes, *, within: float = 5) -> bytes:
-    """What the edge says to exactly these bytes before it closes or falls silent."""
-    reader, writer = await asyncio.open_connection("localhost", platform.port)
-    writer.write(request)
-    answer = b""
-    try:
-        async with asyncio.timeout(within):
-            while chunk := await reader.read(65536):
-                answer += chunk
-    except (TimeoutError, ConnectionError):
-        pass
-    writer.close()
-    with contextlib.suppress(ConnectionError):
-        await writer.wait_closed()
-    return answer
 
 
 @pytest.mark.parametrize(
@@ -217,7 +199,7 @@ async def test_an_unknown_host_is_misdirected(anonymous: httpx.AsyncClient) -> N
     ],
 )
 async def test_path_tricks_lead_nowhere(path: str, platform: Platform, operator_key: str) -> None:
-    answer = await raw(
+    answer = await exchange(
         platform,
         f"GET {path} HTTP/1.1\r\nHost: localhost:{platform.port}\r\nAuthorization: Bearer {operator_key}\r\n"
         "Connection: close\r\n\r\n".encode(),
@@ -246,14 +228,14 @@ async def test_another_method_is_405_and_says_which_are_allowed(operator: httpx.
 async def test_bytes_that_are_no_request_get_a_problem_and_the_door(
     request_: bytes, status: bytes, platform: Platform
 ) -> None:
-    answer = await raw(platform, request_)
+    answer = await exchange(platform, request_)
 
     assert answer.split(b" ")[1] == status
     assert b"application/problem+json" in answer
 
 
 async def test_conflicting_lengths_are_not_smuggled(platform: Platform) -> None:
-    answer = await raw(
+    answer = await exchange(
         platform,
         b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost:%d\r\nContent-Length: 5\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /health HTTP/1.1\r\n\r\n" % platform.port,
@@ -264,7 +246,7 @@ async def test_conflicting_lengths_are_not_smuggled(platform: Platform) -> None:
 
 
 async def test_two_cookies_headers_are_refused(platform: Platform) -> None:
-    answer = await raw(
+    answer = await exchange(
         platform,
         b"GET /api/v1/auth/me HTTP/1.1\r\nHost: localhost:%d\r\nCookie: __Host-session=a\r\n"
         b"Cookie: __Host-session=b\r\nConnection: close\r\n\r\n" % platform.port,

@@ -36,8 +36,6 @@ WHILE_PASSWORD_IS_TEMPORARY = frozenset(
 
 _SECURITY: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-site"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
 )

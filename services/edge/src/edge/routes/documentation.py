@@ -144,5 +144,10 @@ def _asset(name: str, media_type: str) -> Any:
 
 
 def _static(body: bytes, media_type: str) -> Response:
-    headers = {"content-security-policy": PAGE_POLICY, "cache-control": "no-cache"}
+    headers = {
+        "content-security-policy": PAGE_POLICY,
+        "cache-control": "no-cache",
+        "referrer-policy": "no-referrer",
+        "cross-origin-resource-policy": "same-origin",
+    }
     return Response(body, media_type=media_type, headers=headers)
