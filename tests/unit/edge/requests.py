@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 from typing import Any
 
+from edge.http.exchange import EXTENSION
 from edge.http.request import MAX_BODY, Request
+
+
+class _NothingYet:
+    """An exchange whose body has still to come, so that it is received piece by piece."""
+
+    def whole_body(self) -> bytes | None:
+        return None
 
 
 def request(
@@ -25,6 +33,7 @@ def request(
         "query_string": b"",
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers],
         "client": (peer, 1),
+        "extensions": {EXTENSION: _NothingYet()},
     }
 
     async def receive() -> dict[str, Any]:

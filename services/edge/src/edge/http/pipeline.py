@@ -7,10 +7,11 @@ from functools import lru_cache
 
 from edge.http.addresses import ClientAddresses
 from edge.http.credentials import Unauthenticated, credential_of
+from edge.http.exchange import exchange_of
 from edge.http.origins import Origins
 from edge.http.problems import problem
 from edge.http.request import MAX_BODY, Receive, Request, Scope
-from edge.http.response import Header, Response, Send
+from edge.http.response import Header, Response
 from edge.identities import Identities, Known
 from edge.refusals import Refusals
 from shared.errors import ErrorCode, FieldError, Forbidden, InvalidFields, PlatformError, Unavailable
@@ -94,8 +95,8 @@ class Pipeline:
         hsts = ((b"strict-transport-security", b"max-age=31536000"),) if https else ()
         self._common = (*_SECURITY, *hsts)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+    async def __call__(self, scope: Scope, receive: Receive, _send: object) -> None:
+        """One request; the answer leaves by its `Exchange`, not by ASGI messages."""
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is switched off in uvicorn's configuration")
         request = self._request(scope, receive)
@@ -107,7 +108,8 @@ class Pipeline:
             response = problem(stopping, request_id=request.request_id)
         finally:
             self._in_flight -= 1
-        await response.send(send, self._headers(request, response))
+        headers = response.with_body_headers(self._headers(request, response))
+        await exchange_of(scope).answer(response.status, headers, response.body)
 
     def _request(self, scope: Scope, receive: Receive) -> Request:
         peer = scope["client"][0] if scope["client"] else ""

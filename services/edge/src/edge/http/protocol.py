@@ -8,8 +8,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from edge.http.connections import Connections
+from edge.http.exchange import EXTENSION, Exchange
 from edge.http.problems import problem
-from edge.http.transport import JoiningTransport
 from shared.errors import Malformed, PlatformError
 from shared.ids import new_id
 
@@ -66,7 +66,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Gives the first request its time."""
-        super().connection_made(JoiningTransport(transport, self.loop))  # type: ignore[arg-type]  # is one by its methods
+        super().connection_made(transport)  # type: ignore[arg-type]  # a TCP server's transport is a full one
         self._peer = self.client[0] if self.client else ""
         if self._admission.admit(self._peer):
             self._start_timer()
@@ -122,6 +122,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._ignore_what_follows()
         super().on_headers_complete()
+        self.cycle.scope["extensions"] = {EXTENSION: Exchange(self.cycle)}  # type: ignore[dict-item]  # may be anything
         if self._deaf:
             self.cycle.keep_alive = False
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
 from typing import Any
 
+from edge.http.exchange import exchange_of
 from shared.bus import CallContext, Kind
 from shared.bus.context import new_traceparent
 from shared.clock import unix_ms
@@ -128,6 +129,11 @@ class Request:
         announced = self.headers.get(b"content-length", b"0")
         if int(announced) > self.max_body:  # the HTTP parser has already refused what is no number
             raise self._too_large()
+        whole = exchange_of(self.scope).whole_body()
+        if whole is not None:
+            if len(whole) > self.max_body:
+                raise self._too_large()
+            return whole
         body, more = bytearray(), True
         try:
             async with asyncio.timeout(BODY_WITHIN_S):

@@ -1,11 +1,8 @@
-"""An answer, whole in memory, and how it leaves."""
+"""An answer, whole in memory."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 Header = tuple[bytes, bytes]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 JSON = b"application/json"
 
@@ -24,10 +21,11 @@ class Response:
         """The same answer with more headers."""
         return replace(self, headers=(*self.headers, *headers))
 
-    async def send(self, send: Send, common: list[Header]) -> None:
-        """Sends it; `common` are the headers that every answer carries."""
-        headers = [*common, *self.headers, (b"content-length", b"%d" % len(self.body))]
+    def with_body_headers(self, common: list[Header]) -> list[Header]:
+        """All headers; `common` are those that every answer carries."""
+        common += self.headers
+        if self.status != 204:  # which has none (RFC 9110, 8.6)
+            common.append((b"content-length", b"%d" % len(self.body)))
         if self.body:
-            headers.append((b"content-type", self.content_type))
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
+            common.append((b"content-type", self.content_type))
+        return common

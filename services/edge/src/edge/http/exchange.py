@@ -1,0 +1,56 @@
+"""One request and its answer on a connection, past ASGI's messages where all is in memory anyway.
+
+uvicorn sends head and body apart (two system calls and packets), checks each header by two regular expressions and
+waits for a body that is mostly there: a fifth of what an answer costs the edge.
+"""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from edge.http.response import Header
+
+EXTENSION = "peanut.exchange"
+"""Where an `Exchange` stands among the extensions of the ASGI scope."""
+
+
+class HeaderWithLineEnd(ValueError):
+    """A header of ours holds a line end: a mistake that would let an answer be split."""
+
+
+class Exchange:
+    """What uvicorn's cycle of a request knows and does."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def whole_body(self) -> bytes | None:
+        """The request's body if all of it has arrived."""
+        return None if self._cycle.more_body else bytes(self._cycle.body)
+
+    async def answer(self, status: int, headers: list[Header], body: bytes) -> None:
+        """Writes the answer at once and ends the exchange."""
+        cycle = self._cycle
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
+        if not cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        head = b"".join((STATUS_LINE[status], *lines, b"\r\n"))
+        if head.count(b"\n") != len(lines) + 2:
+            raise HeaderWithLineEnd
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.transport.write(head if cycle.scope["method"] == "HEAD" else head + body)
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+
+
+def exchange_of(scope: MutableMapping[str, Any]) -> Exchange:
+    """The exchange of the request with this ASGI scope."""
+    exchange: Exchange = scope["extensions"][EXTENSION]
+    return exchange
