@@ -18,8 +18,7 @@ _AGENTS = 10
 LAST_AGENT = f"bench-{_AGENTS}"
 _READY_WITHIN_S = 60
 _NOT_FROM_DOTENV = (
-    # What a developer's .env may say and the benchmark must not follow, a database above all. Empty counts as not set.
-    "DATABASE_URL",
+    # What a developer's .env may say and the benchmark must not follow. Empty counts as not set.
     "DEFAULT_ADMIN_PASSWORD",
     "HOST",
     "LOG_LEVEL",

@@ -22,7 +22,7 @@ def main(service: str) -> None:
 
 def prepare(service: str) -> None:
     if os.environ.get("STAND_IN_UNPREPARED") == service:
-        sys.exit("bad setting: DATABASE_URL: is odd")
+        sys.exit("bad setting: JWT_SECRET: is odd")
     marker = Path(os.environ["DATA_DIR"]) / f"{service}.db"
     is_first = not marker.exists()
     marker.touch()

@@ -97,7 +97,7 @@ def test_data_that_cannot_be_prepared_stops_the_start(project: Project) -> None:
     result = project.call("up", STAND_IN_UNPREPARED="audit")
 
     assert result.returncode == 1
-    assert result.stdout.splitlines()[-1] == "make up: audit could not be made ready: bad setting: DATABASE_URL: is odd"
+    assert result.stdout.splitlines()[-1] == "make up: audit could not be made ready: bad setting: JWT_SECRET: is odd"
 
 
 def test_a_second_signal_does_not_wait(project: Project) -> None:
