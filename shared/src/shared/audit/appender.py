@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 
@@ -130,18 +131,25 @@ class Appender:
 
     async def _ask(self, body: bytes, patience: float) -> bytes:
         """Asks, and where no answer comes soon, once more: the bus then most likely picks another replica."""
-        first = asyncio.ensure_future(self._bus.forward(self._contract, body, call_context(seconds=patience)))
-        asked = {first}
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = loop.create_future()
+        asks: set[asyncio.Task[bytes]] = set()
+
+        def ask(seconds: float) -> None:
+            task = loop.create_task(self._bus.forward(self._contract, body, call_context(seconds=seconds)))
+            asks.add(task)
+            task.add_done_callback(partial(_settle, answer))
+
+        ask(patience)
+        again = loop.call_later(SECOND_ASK_AFTER_S, ask, patience - SECOND_ASK_AFTER_S)
+        if patience <= SECOND_ASK_AFTER_S:
+            again.cancel()
         try:
-            await asyncio.wait(asked, timeout=SECOND_ASK_AFTER_S)
-            if not first.done() and patience > SECOND_ASK_AFTER_S:
-                rest = call_context(seconds=patience - SECOND_ASK_AFTER_S)
-                asked.add(asyncio.ensure_future(self._bus.forward(self._contract, body, rest)))
-            done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-            return done.pop().result()
+            return await answer
         finally:
-            for ask in asked:
-                ask.cancel()
+            again.cancel()
+            for task in asks:
+                task.cancel()
 
     async def _again_later(self, batch: list[_Waiting]) -> None:
         now = asyncio.get_running_loop().time()
@@ -149,6 +157,19 @@ class Appender:
         _fail(late, AuditUnavailable("The audit log gives no receipt; nothing was done."))
         self._waiting[:0] = [waiting for waiting in batch if waiting.give_up > now + RETRY_EVERY_S]
         await asyncio.sleep(RETRY_EVERY_S)
+
+
+def _settle(answer: asyncio.Future[bytes], ask: asyncio.Task[bytes]) -> None:
+    """The first of the asks that ends, ends the waiting."""
+    if ask.cancelled():
+        return
+    error = ask.exception()
+    if answer.done():
+        return
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(ask.result())
 
 
 def _fail(batch: list[_Waiting], error: Exception) -> None:
