@@ -108,7 +108,7 @@ class Pipeline:
             response = problem(stopping, request_id=request.request_id)
         finally:
             self._in_flight -= 1
-        headers = response.with_body_headers(self._headers(request, response))
+        headers = response.all_headers(self._common_headers(request, response))
         await exchange_of(scope).answer(response.status, headers, response.body)
 
     def _request(self, scope: Scope, receive: Receive) -> Request:
@@ -179,7 +179,7 @@ class Pipeline:
         if temporary and (request.method, request.path) not in WHILE_PASSWORD_IS_TEMPORARY:
             raise PasswordChangeRequired("Change the password first: POST /api/v1/auth/password.")
 
-    def _headers(self, request: Request, response: Response) -> list[Header]:
+    def _common_headers(self, request: Request, response: Response) -> list[Header]:
         own = {name for name, _ in response.headers} & _OWN_POLICY
         common = [header for header in self._common if header[0] not in own] if own else list(self._common)
         common.append((b"x-request-id", request.request_id.encode()))

@@ -1,5 +1,6 @@
 """An answer, whole in memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 Header = tuple[bytes, bytes]
@@ -21,11 +22,11 @@ class Response:
         """The same answer with more headers."""
         return replace(self, headers=(*self.headers, *headers))
 
-    def with_body_headers(self, common: list[Header]) -> list[Header]:
-        """All headers; `common` are those that every answer carries."""
-        common += self.headers
-        if self.status != 204:  # which has none (RFC 9110, 8.6)
-            common.append((b"content-length", b"%d" % len(self.body)))
+    def all_headers(self, common: Sequence[Header]) -> list[Header]:
+        """`common`, which every answer carries, this answer's own, and those that describe its body."""
+        headers = [*common, *self.headers]
+        if self.status != 204:  # which has no length (RFC 9110, 8.6)
+            headers.append((b"content-length", b"%d" % len(self.body)))
         if self.body:
-            common.append((b"content-type", self.content_type))
-        return common
+            headers.append((b"content-type", self.content_type))
+        return headers
