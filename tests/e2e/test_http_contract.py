@@ -284,7 +284,19 @@ async def test_an_idempotency_key_is_refused_rather_than_ignored(operator: httpx
     assert is_problem(answer, 422)
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "cursor=forged", "unknown=1", "type=kilo"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=1&limit=2",
+        "limit=1&l%69mit=2",
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "cursor=forged",
+        "unknown=1",
+        "type=kilo",
+    ],
+)
 async def test_a_bad_parameter_of_a_list_is_refused(query: str, operator: httpx.AsyncClient) -> None:
     assert is_problem(await operator.get(f"/api/v1/agents?{query}"), 422)
 

@@ -44,8 +44,8 @@ async def test_every_change_of_an_agent_has_its_intent_and_its_outcome(
     assert gone.json()["type"] == "/problems/agent-not-found"
     recorded = [(entry["action"], entry["phase"], entry["outcome"]) for entry in reversed(page["entries"])]
     for action in ("agent.created", "agent.updated", "agent.deleted"):
-        assert (action, "intent", None) in recorded or action == "agent.created"
-        assert (action, "outcome", "success") in recorded
+        assert recorded.count((action, "intent", None)) >= 1
+        assert recorded.count((action, "outcome", "success")) == 1
 
 
 async def test_a_session_lives_until_it_is_logged_out(platform: Platform) -> None:

@@ -110,6 +110,12 @@ class Unavailable(PlatformError):
         super().__init__(detail, retry_after=retry_after)
 
 
+class Overloaded(Unavailable):
+    """More is under way here than there may be; this was not begun."""
+
+    reason = "overloaded"
+
+
 class DeadlinePassed(PlatformError):
     """No answer by the time the caller had given; whether it was done is not known."""
 

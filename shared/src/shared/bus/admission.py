@@ -4,19 +4,13 @@ from collections import Counter
 
 from shared.bus.context import CallContext
 from shared.bus.contract import Kind
-from shared.errors import Unavailable
+from shared.errors import Overloaded
 
 MAX_RUNNING = 512
 """Of each kind. Each dispatch may hold a connection upstream: 512 stay below the usual 1,024 open files."""
 
 MAX_DISPATCHES_OF_ONE = 128
 """Of one credential: twice the concurrency of the speed goals, and a quarter of what all may have together."""
-
-
-class Overloaded(Unavailable):
-    """The service has more calls than it may have; this one was not begun."""
-
-    reason = "overloaded"
 
 
 class Admission:

@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from shared.bus.admission import Admission, Overloaded
+from shared.bus.admission import Admission
 from shared.bus.client import BusClient
 from shared.bus.context import CallContext, accept_by, from_headers
 from shared.bus.contract import Endpoint
@@ -17,7 +17,7 @@ from shared.bus.failures import to_wire
 from shared.bus.headers import read_headers, write_headers
 from shared.bus.requester import HEADERS_ROOM, SIGN_OF_WORK, OutcomeUnknown
 from shared.clock import unix_ms
-from shared.errors import DeadlinePassed, PlatformError, TooLarge, Unavailable
+from shared.errors import DeadlinePassed, Overloaded, PlatformError, TooLarge, Unavailable
 from shared.logging import trace_id_of_call
 
 LOOK_EVERY_S = 0.25

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
+from urllib.parse import parse_qsl
 
 from edge.http.addresses import ClientAddresses
 from edge.http.credentials import Unauthenticated, credential_of
@@ -14,7 +15,7 @@ from edge.http.request import MAX_BODY, Receive, Request, Scope
 from edge.http.response import Header, Response
 from edge.identities import Identities, Known
 from edge.refusals import Refusals
-from shared.errors import ErrorCode, FieldError, Forbidden, InvalidFields, PlatformError, Unavailable
+from shared.errors import ErrorCode, FieldError, Forbidden, InvalidFields, Overloaded, PlatformError, Unavailable
 from shared.logging import trace_id_of_call
 from shared.principal import Caller, Origin, PrincipalKind
 
@@ -57,12 +58,6 @@ class PasswordChangeRequired(Forbidden):
     """The password was set by somebody else and opens nothing but its own change."""
 
     reason = "password-change-required"
-
-
-class Overloaded(Unavailable):
-    """More requests are under way than this replica may have."""
-
-    reason = "overloaded"
 
 
 class Stopping(Unavailable):
@@ -190,7 +185,7 @@ class Pipeline:
 def _require_each_parameter_once(query: bytes) -> None:
     if not query:
         return
-    names = [pair.partition(b"=")[0] for pair in query.split(b"&")]
+    names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]  # decoded: `l%69mit` is `limit`
     if len(set(names)) != len(names):
         raise InvalidFields("A parameter stands there twice.", errors=(FieldError("query", "name each once"),))
 

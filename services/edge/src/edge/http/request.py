@@ -8,12 +8,12 @@ from typing import Any
 
 from edge.http.exchange import exchange_of
 from shared.bus import CallContext, Kind
-from shared.bus.context import new_traceparent
+from shared.bus.context import NOBODY, new_traceparent
 from shared.clock import unix_ms
 from shared.errors import ErrorCode, Malformed, PlatformError, TooLarge
 from shared.ids import new_id
 from shared.json import require_sound_json
-from shared.principal import Caller, Origin
+from shared.principal import Origin
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -26,7 +26,6 @@ MAX_USER_AGENT = 256
 
 _ONCE = frozenset({b"host", b"authorization", b"cookie", b"origin", b"content-type", b"content-length", b"if-match"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-_NOBODY = Caller()
 
 
 class RepeatedHeader(Malformed):
@@ -73,7 +72,7 @@ class Request:
         self.event_id = new_id()
         self.request_id = self.event_id
         self.ip_address = ip_address
-        self.caller = _NOBODY
+        self.caller = NOBODY
         self.max_body = MAX_BODY_OF_STRANGERS
         self._receive = receive
 
