@@ -12,17 +12,15 @@ from auth.domain.user import User, UserId
 from shared.audit import AuditTrail, Resource
 from shared.bus import CallContext
 from shared.contracts.audit import Action
-from shared.errors import Forbidden, Unavailable
+from shared.errors import Forbidden, Overloaded
 from shared.principal import Principal, PrincipalKind
 
 Announce = Callable[[int, str], Awaitable[None]]
 """Tells everybody that the identities of a user are now of this version."""
 
 
-class TooManyPasswords(Unavailable):
+class TooManyPasswords(Overloaded):
     """More passwords wait to be hashed than may; this one was not looked at."""
-
-    reason = "overloaded"
 
     def __init__(self) -> None:
         super().__init__("Too many people sign in right now.", retry_after=1)
