@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.bus import Contract
+from shared.bus.cancelling import cancel_subject
 from shared.bus.records import create_subject, read_subject, record_subject
 from shared.contracts import audit, auth, orchestrator, second_factor, sessions, users
 from shared.contracts.health import health_contract
@@ -20,9 +21,10 @@ MAX_RECORDS = "256MB"
 class BusUser:
     """A user of the bus and all it may do.
 
-    `serves`: answers `peanut.<name>.>` in its queue group. `passes_principal`: may call on behalf of somebody else;
-    nobody but these may publish to a subject whose service acts on the principal in the headers. `keeps`: the bucket
-    of records that it makes, reads and writes.
+    `serves`: answers `peanut.<name>.>` in its queue group, and hears which of these calls nobody waits for any more.
+    `passes_principal`: may call on behalf of somebody else; nobody but these may publish to a subject whose service
+    acts on the principal in the headers. `keeps`: the bucket of records that it makes, reads and writes. `shares`:
+    subjects on which its replicas tell each other things.
     """
 
     name: str
@@ -34,26 +36,29 @@ class BusUser:
     discovers: bool = False
     passes_principal: bool = False
     keeps: str | None = None
+    shares: tuple[str, ...] = ()
 
     @property
     def may_publish(self) -> tuple[str, ...]:
-        """Subjects of calls, events and records; replies go by allow_responses."""
+        """Subjects of calls and of their cancelling, events and records; replies go by allow_responses."""
         calls = [contract.subject for contract in self.calls]
         calls += [version_contract(name).subject for name in self.asks_versions_of]
+        ending = {contract.service for contract in self.calls if contract.kind.ends_with_its_caller}
+        calls += [cancel_subject(service, self.name) for service in sorted(ending)]
         events = [version_subject(name) for name in self.owns_versions]
         records = (
             [create_subject(self.keeps), read_subject(self.keeps), record_subject(self.keeps)] if self.keeps else []
         )
-        return (*calls, *events, *records, *(["$SRV.>"] if self.discovers else []))
+        return (*calls, *events, *self.shares, *records, *(["$SRV.>"] if self.discovers else []))
 
     @property
     def may_subscribe(self) -> tuple[str, ...]:
-        """The own inbox, the own calls (in the queue group only), versions and discovery."""
+        """The own inbox, the own calls (in the queue group only) and their cancelling, versions and discovery."""
         own = [f"_INBOX_{self.name}.>"]
         if self.serves:
-            own += [f"peanut.{self.name}.> {self.name}", *_discovery_of(self.name)]
+            own += [f"peanut.{self.name}.> {self.name}", cancel_subject(self.name, "*"), *_discovery_of(self.name)]
         heard = (*self.asks_versions_of, *self.hears_versions_of)
-        return (*own, *(version_subject(name) for name in heard))
+        return (*own, *self.shares, *(version_subject(name) for name in heard))
 
 
 SERVICES = ("edge", "auth", "orchestrator", "audit")
@@ -92,6 +97,7 @@ USERS = (
             orchestrator.LIST_AGENTS,
             orchestrator.GET_AGENT,
             orchestrator.UPDATE_AGENT,
+            orchestrator.MAINTAIN_AGENT,
             orchestrator.REMOVE_AGENT,
             orchestrator.CHECK_AGENT,
             orchestrator.DISPATCH,
@@ -114,6 +120,7 @@ USERS = (
         hears_versions_of=(orchestrator.AGENTS,),
         owns_versions=(orchestrator.AGENTS,),
         keeps=orchestrator.LIMITS,
+        shares=(orchestrator.CIRCUITS,),
     ),
     BusUser(name="audit", serves=True),
     BusUser(name="operator", serves=False, passes_principal=True, calls=(auth.ISSUE_KEY, users.RESET_ADMIN_PASSWORD)),

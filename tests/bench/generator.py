@@ -10,6 +10,7 @@ import os
 import sys
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from time import perf_counter
 from typing import cast
@@ -189,7 +190,7 @@ def _measured(run: _Run, seconds: float, cpu: CpuUse) -> Measured:
         connections=run.load.connections,
         seconds=seconds,
         requests=requests,
-        latency_ms=_distribution(run.latencies[:requests]),
+        latency_ms=distribution(run.latencies[:requests]),
         cpu_us={
             role: None if cpu_s is None or not requests else cpu_s / requests * 1e6
             for role, cpu_s in cpu.by_role_s.items()
@@ -202,7 +203,7 @@ def _measured(run: _Run, seconds: float, cpu: CpuUse) -> Measured:
     )
 
 
-def _distribution(latencies_s: "array[float]") -> dict[str, float]:
+def distribution(latencies_s: Sequence[float]) -> dict[str, float]:
     """Nearest-rank percentiles, mean and maximum in ms."""
     if not latencies_s:
         return {}

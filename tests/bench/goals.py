@@ -1,9 +1,10 @@
 """The goals of docs/benchmarks.md, what must be reached and what is aimed at, and how a run stands to them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tests.bench.leaving import CROWDS
 from tests.bench.load import Measured
 
 SERVICES = ("edge", "auth", "orchestrator", "audit")
@@ -36,6 +37,8 @@ class Figures:
     """Resident memory by role, of its largest process."""
     start_s: float | None
     scrypt_ms: float | None
+    leaving_ms: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """Until an agent is left whose client has left, by how many left at once."""
 
     def rate(self, row: str, connections: int) -> float | None:
         measured = self.rows.get((row, connections))
@@ -111,9 +114,17 @@ def standings(figures: Figures) -> list[Standing]:
             3,
             3,
         ),
+        *(
+            _at_most(f"client leaves → agent left, {crowd} at once, p99", "ms", _p99(figures, crowd), 100, 50)
+            for crowd in CROWDS
+        ),
         _at_most("largest service after load", "MB", max(services_mb, default=None), 110, 90),
         _at_most("start to all ready", "s", figures.start_s, 6, 4),
     ]
+
+
+def _p99(figures: Figures, crowd: int) -> float | None:
+    return figures.leaving_ms.get(crowd, {}).get("p99")
 
 
 def _shares_of_others(figures: Figures) -> list[Standing]:

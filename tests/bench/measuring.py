@@ -32,6 +32,8 @@ class Options:
     """Stop and start once more, for the time of a start on a data folder in use."""
     timed_accounts: int
     """How many accounts of each kind the row login-timing tries, eight times each."""
+    leaving_rounds: int
+    """How often each crowd of the row leaving leaves."""
     profiles: Path | None = None
     """Where to write profiles, if at all."""
 

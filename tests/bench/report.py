@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from tests.bench.goals import Figures, Standing, standings
+from tests.bench.leaving import Leaving
 from tests.bench.load import Measured
 from tests.bench.login_timing import Kind, LoginTiming
 from tests.bench.machine import Machine
@@ -63,6 +64,7 @@ class Report:
     scrypt_ms: float | None = None
     """One password's scrypt alone, p50."""
     login_timing: LoginTiming | None = None
+    leaving: Leaving | None = None
     restarted: list[str] = field(default_factory=list)
     """Roles whose processes did not live through the run."""
 
@@ -73,6 +75,7 @@ class Report:
             memory_mb=self.memory_mb,
             start_s=self.starts_s.get("again", self.starts_s.get("first")),
             scrypt_ms=self.scrypt_ms,
+            leaving_ms=self.leaving.times_ms if self.leaving else {},
         )
         return standings(figures)
 
@@ -109,6 +112,8 @@ class Report:
             for check in self.records
             if not check.complete
         ]
+        if self.leaving is not None and not self.leaving.complete:
+            lost.append(_leaving_counts(self.leaving))
         wrong_answers = self.login_timing.wrong_answers if self.login_timing else []
         return [
             *wrong,
@@ -132,6 +137,7 @@ def to_json(report: Report) -> str:
         "starts_s": report.starts_s,
         "scrypt_ms": report.scrypt_ms,
         "login_timing": None if report.login_timing is None else _timing_content(report.login_timing),
+        "leaving": None if report.leaving is None else asdict(report.leaving),
         "standings": [asdict(standing) | {"verdict": standing.verdict} for standing in report.standings],
         "failures": report.failures,
     }
@@ -168,6 +174,8 @@ def to_text(report: Report) -> str:
         parts.append(f"scrypt alone, p50: {report.scrypt_ms:.1f} ms")
     if report.login_timing is not None:
         parts.append(_timing(report.login_timing))
+    if report.leaving is not None:
+        parts.append(f"{_leaving(report.leaving)}\n{_leaving_counts(report.leaving)}")
     for check in report.records:
         parts.append(f"Recorded by {check.name}: {check.recorded:,} of {check.acknowledged:,} acknowledged dispatches")
     parts.append(_standings(report.standings))
@@ -218,6 +226,25 @@ def _timing(timing: LoginTiming) -> str:
         "U test, p",
     ]
     return _table(head, [_timing_row(timing, kind) for kind in timing.times_ms], left=(0,))
+
+
+def _leaving(found: Leaving) -> str:
+    head = [
+        f"client leaves → agent left ({found.stolen_percent:.0f} % stolen)",
+        "at once",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+    ]
+    rows = [
+        ["", str(crowd), *(_number(times.get(name), ".1f") for name in ("p50", "p99", "max"))]
+        for crowd, times in found.times_ms.items()
+    ]
+    return _table(head, rows, left=(0,))
+
+
+def _leaving_counts(found: Leaving) -> str:
+    return f"{found.left:,} clients left, for {found.noticed:,} the agent was left, {found.recorded:,} are recorded"
 
 
 def _timing_row(timing: LoginTiming, kind: Kind) -> list[str]:

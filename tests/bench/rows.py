@@ -7,7 +7,18 @@ from typing import Protocol
 
 from tests.bench.upstream import ANSWER, MODEL
 
-NAMES = ("upstream", "bare", "health", "me", "agents", "login", "me-beside-logins", "dispatch", "login-timing")
+NAMES = (
+    "upstream",
+    "bare",
+    "health",
+    "me",
+    "agents",
+    "login",
+    "me-beside-logins",
+    "dispatch",
+    "login-timing",
+    "leaving",
+)
 _LOGINS_OF_ONE = 10  # more tries of one account at once count as guessing
 _MESSAGE = "How quiet is it on the bench today?"
 
@@ -110,12 +121,17 @@ def system_rows(system: Target, api_key: str, *, last_agent: str, logins: Sequen
     ]
 
 
+def dispatch_request(target: Target, api_key: str, *, message: str = _MESSAGE) -> bytes:
+    """A dispatch as it goes over the wire."""
+    return _request(target, "POST", "/api/v1/openclaw/dispatch", api_key=api_key, body={"message": message})
+
+
 def _dispatch_row(name: str, title: str, target: Target, api_key: str) -> Row:
     return Row(
         name=name,
         title=title,
         target=target,
-        request=_request(target, "POST", "/api/v1/openclaw/dispatch", api_key=api_key, body={"message": _MESSAGE}),
+        request=dispatch_request(target, api_key),
         expected=ANSWER.encode(),
         is_dispatch=True,
     )

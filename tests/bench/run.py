@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.bench.bare.proxy import bare_proxy
+from tests.bench.leaving import leaving
 from tests.bench.linux import resident_mb
 from tests.bench.login_timing import login_timing
 from tests.bench.machine import this_machine
@@ -44,12 +45,16 @@ def run(options: Options) -> Report:
         with ExitStack() as started:
             measuring = Measuring(options, report, upstream)
             subjects: list[_Subject] = []
-            if not set(options.only) <= {"upstream", "bare", "login-timing"}:
+            if not set(options.only) <= {"upstream", "bare", "login-timing", "leaving"}:
                 subjects.append(_system(measuring, started, Path(scratch)))
             if "bare" in options.only:
                 subjects.append(_bare(measuring, started, Path(scratch)))
             _measure(measuring, subjects)
-        if "login-timing" in options.only:  # last and alone: nothing else of ours is running
+        # Last and alone: nothing else of ours is running.
+        if "leaving" in options.only:
+            progress("clients who leave")
+            report.leaving = leaving(Path(scratch) / "leaving", rounds=options.leaving_rounds)
+        if "login-timing" in options.only:
             progress("log-ins that are refused")
             report.login_timing = login_timing(
                 Path(scratch) / "login-timing", accounts=options.timed_accounts, upstream_port=upstream.port

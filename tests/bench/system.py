@@ -92,9 +92,9 @@ class System:
         user = {"email": email, "password": password, "name": "Bench", "role": "viewer", "disabled": disabled}
         self._call("POST", "/api/v1/users", user)
 
-    def recorded(self) -> int:
-        """How many successful dispatches the audit log holds."""
-        page = self._call("GET", "/api/v1/audit?action=agent.request&outcome=success&limit=1")
+    def recorded(self, outcome: str = "success") -> int:
+        """How many dispatches with this outcome the audit log holds."""
+        page = self._call("GET", f"/api/v1/audit?action=agent.request&outcome={outcome}&limit=1")
         if not page["integrityValid"]:
             raise RuntimeError("the audit log is not valid")
         total: int = page["total"]

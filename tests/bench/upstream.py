@@ -12,7 +12,7 @@ MODEL = "bench"
 
 async def serve() -> None:
     """Listen on a free port of the loopback address, print it on stdout as a line, and answer until killed."""
-    server = await asyncio.get_running_loop().create_server(_Provider, "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(Provider, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -53,7 +53,7 @@ _RESPONSES = {
 _NOT_FOUND = _response("404 Not Found", {"error": {"message": "no such route"}})
 
 
-class _Provider(asyncio.Protocol):
+class Provider(asyncio.Protocol):
     """One connection. Reads nothing of a request but its first line and its Content-Length."""
 
     _transport: asyncio.Transport
@@ -69,9 +69,13 @@ class _Provider(asyncio.Protocol):
             size = end + 4 + _content_length(data[:end])
             if len(data) < size:
                 break
-            self._transport.write(_RESPONSES.get(data[: data.find(b" HTTP/1.1")], _NOT_FOUND))
+            self.answer(data[:size])
             data = data[size:]
         self._held = data
+
+    def answer(self, request: bytes) -> None:
+        """Answer one whole request."""
+        self._transport.write(_RESPONSES.get(request[: request.find(b" HTTP/1.1")], _NOT_FOUND))
 
 
 def _content_length(head: bytes) -> int:

@@ -64,6 +64,52 @@ async def test_a_body_that_is_not_what_it_should_be_is_the_clients_mistake(
     assert is_problem(answer, status)
 
 
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"{}", 422),
+        (b'{"enabled": "true"}', 422),
+        (b'{"enabled": null}', 422),
+        (b'{"enabled": 1}', 422),
+        (b'{"enabled": true, "until": 1}', 422),
+        (b'{"enabled": true, "enabled": false}', 400),
+    ],
+)
+async def test_maintenance_is_begun_or_ended_and_nothing_else(
+    body: bytes, status: int, operator: httpx.AsyncClient
+) -> None:
+    (agent, *_) = (await operator.get("/api/v1/agents")).json()["items"]
+
+    answer = await operator.post(
+        f"/api/v1/agents/{agent['id']}/maintenance", content=body, headers={"Content-Type": "application/json"}
+    )
+
+    assert is_problem(answer, status)
+
+
+async def test_maintenance_is_told_in_the_agents_health_and_ends(operator: httpx.AsyncClient) -> None:
+    wish = {"name": "resting", "type": "echo", "model": "resting"}
+    path = f"/api/v1/agents/{(await operator.post('/api/v1/agents', json=wish)).json()['id']}"
+
+    resting = await operator.post(f"{path}/maintenance", json={"enabled": True})
+    named = await operator.post(DISPATCH, json={"message": "x", "agentId": resting.json()["id"]})
+    back = await operator.post(f"{path}/maintenance", json={"enabled": False})
+    answered = await operator.post(DISPATCH, json={"message": "x", "agentId": resting.json()["id"]})
+    unknown = await operator.post("/api/v1/agents/nobody/maintenance", json={"enabled": True})
+
+    assert (resting.status_code, resting.json()["health"]["status"], resting.headers["etag"]) == (
+        200,
+        "maintenance",
+        '"2"',
+    )
+    assert is_problem(named, 503, "agent-in-maintenance")
+    assert int(named.headers["retry-after"]) > 0
+    assert back.json()["health"]["status"] == "online"
+    assert (answered.status_code, answered.headers["peanut-agent"]) == (200, resting.json()["id"])
+    assert is_problem(unknown, 404, "agent-not-found")
+
+
 async def test_strangers_send_little(anonymous: httpx.AsyncClient) -> None:
     body = b'{"email": "a@b.c", "password": "' + b"x" * (16 * 1024) + b'"}'
 
@@ -88,6 +134,16 @@ async def test_another_media_type_is_415(kind: str, operator: httpx.AsyncClient)
         {"name": "n" * 65},
         {"name": "tab\tname"},
         {"type": "kilo"},
+        {"type": "kilo", "endpoint": None, "apiKey": "sk-x"},
+        {"type": "echo"},
+        {"type": "echo", "endpoint": None, "apiKey": "sk-x"},
+        {"type": "bus"},
+        {"type": "anthropic", "endpoint": None},
+        {"type": "anthropic", "endpoint": "http://localhost:11434/v1"},
+        {"type": "custom", "endpoint": None},
+        {"type": "custom", "endpoint": "http://localhost:11434/base?x=1"},
+        {"type": "custom", "endpoint": "http://localhost:11434/base%2f..%2fadmin"},
+        {"type": "custom", "endpoint": "http://localhost:11434/base/chat/completions"},
         {"type": "OLLAMA"},
         {"priority": 0},
         {"priority": 11},
@@ -96,6 +152,9 @@ async def test_another_media_type_is_415(kind: str, operator: httpx.AsyncClient)
         {"priority": True},
         {"weight": 0},
         {"weight": 101},
+        {"maxConcurrency": 0},
+        {"maxConcurrency": 1001},
+        {"inMaintenance": True},
         {"temperature": 2.1},
         {"temperature": -1},
         {"maxTokens": 0},
@@ -121,6 +180,33 @@ async def test_an_agent_with_a_bad_field_is_refused(agent: dict[str, Any], opera
     answer = await operator.post("/api/v1/agents", json={**good, **agent})
 
     assert is_problem(answer, 422)
+
+
+@pytest.mark.parametrize(
+    ("type", "endpoint"),
+    [
+        ("anthropic", "http://localhost:11434"),
+        ("custom", "http://localhost:11434/some/base"),
+        ("kilo", None),
+    ],
+)
+async def test_an_agent_of_any_type_is_registered_listed_and_removed(
+    type: str, endpoint: str | None, operator: httpx.AsyncClient, admin: httpx.AsyncClient
+) -> None:
+    wish = {"name": f"of type {type}", "type": type, "endpoint": endpoint, "model": "m", "weight": 1, "priority": 1}
+
+    made = await operator.post("/api/v1/agents", json=wish)
+    listed = (await operator.get(f"/api/v1/agents?type={type}")).json()["items"]
+    asked = await operator.post(DISPATCH, json={"message": "x", "agentId": made.json()["id"]})
+    removed = await admin.delete(made.headers["location"])
+
+    agent = made.json()
+    assert (made.status_code, agent["type"], agent["endpoint"], agent["hasApiKey"]) == (201, type, endpoint, False)
+    assert agent["health"]["status"] == "offline"
+    assert [one["id"] for one in listed] == [agent["id"]]
+    assert is_problem(asked, 503, "kilo-unavailable" if type == "kilo" else "no-healthy-agents")
+    assert int(asked.headers["retry-after"]) >= 1
+    assert removed.status_code == 204
 
 
 @pytest.mark.asvs("2.2.1")
@@ -357,7 +443,7 @@ async def test_an_idempotency_key_is_refused_rather_than_ignored(operator: httpx
         "limit=x",
         "cursor=forged",
         "unknown=1",
-        "type=kilo",
+        "type=bus",
     ],
 )
 async def test_a_bad_parameter_of_a_list_is_refused(query: str, operator: httpx.AsyncClient) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from shared.bus import Bus, CallContext
-from shared.bus.limits import forget_limits, limit_headers
+from shared.bus.notes import forget_notes, noted_headers
 from shared.contracts import auth
 from shared.errors import PlatformError
 from tests.integration.auth.installation import (
@@ -31,13 +31,13 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 
 async def _answer(call: object) -> tuple[str, int | None, str | None]:
     """The reason, how long to wait, and what the headers say of limits."""
-    forget_limits()
+    forget_notes()
     reason, wait = "ok", None
     try:
         await call  # type: ignore[misc]  # an awaitable
     except PlatformError as failure:
         reason, wait = failure.reason, failure.retry_after
-    return reason, wait, (limit_headers() or {}).get("RateLimit")
+    return reason, wait, (noted_headers() or {}).get("RateLimit")
 
 
 def _log_in(edge: Bus, caller: CallContext, email: str = ADMIN, password: str = "wrong") -> object:

@@ -10,7 +10,7 @@ import pytest
 
 from shared.bus import Bus
 from shared.contracts.audit import Outcome
-from shared.contracts.orchestrator import DISPATCH, Dispatch
+from shared.contracts.orchestrator import CHECK_AGENT, DISPATCH, Dispatch, GetAgent
 from shared.errors import ErrorCode, PlatformError
 from shared.principal import PrincipalKind, Role
 from tests.integration.bus import Nats, bus_as
@@ -120,6 +120,7 @@ async def test_a_dispatch_leaves_one_entry_with_sizes_and_hashes_and_no_texts(
         "answerBytes": 9,
         "answerSha256": hashlib.sha256(b"Good day.").hexdigest(),
         "attempts": 1,
+        "agentsTried": [agent.id],
     }
 
 
@@ -257,11 +258,10 @@ async def test_an_agent_that_is_gone_is_excluded_at_once_and_back_soon(edge: Bus
     assert answer.model == "echo"
 
     server.probe = server.chat = None
+    checked = await edge.call(CHECK_AGENT, GetAgent(id=agent.id), by(Role.VIEWER))
 
-    async def works() -> bool:
-        return (await dispatch(edge)).agent_id == agent.id
-
-    await eventually(works, within=3)
+    assert checked.status == "online"
+    assert (await dispatch(edge)).agent_id == agent.id
 
 
 @pytest.mark.asvs("16.5.2")

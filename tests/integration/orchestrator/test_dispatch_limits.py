@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.bus import Bus, call_context
-from shared.bus.limits import forget_limits, limit_headers
+from shared.bus.notes import forget_notes, noted_headers
 from shared.contracts.orchestrator import DISPATCH, Dispatch
 from shared.errors import PlatformError
 from shared.ids import new_id
@@ -61,7 +61,7 @@ def key(user: str | None = None, **allowance: object) -> Principal:
 
 async def ask(edge: Bus, who: Principal, **fields: object) -> tuple[str, int | None]:
     """How it ended, and after how many seconds to come back."""
-    forget_limits()
+    forget_notes()
     wish = Dispatch.model_validate({"message": "Hi", **fields})
     try:
         await edge.call(DISPATCH, wish, call_context(seconds=10, caller=Caller(principal=who)))
@@ -75,7 +75,7 @@ async def at_once(edge: Bus, who: Principal, times: int) -> Counter[str]:
 
 
 def told() -> str:
-    headers = limit_headers()
+    headers = noted_headers()
     assert headers is not None
     return headers["RateLimit"]
 

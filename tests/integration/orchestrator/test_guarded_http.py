@@ -30,7 +30,7 @@ async def http(server: Upstream) -> AsyncIterator[GuardedHttp]:
 
 async def get(http: GuardedHttp, server: Upstream, host: str, *, within_s: float = 5) -> int:
     base = f"http://{host}:{server.port}/v1"
-    return (await http.send("GET", base, "/models", bearer=None, within_s=within_s)).status
+    return (await http.send("GET", base, "/models", within_s=within_s)).status
 
 
 async def test_a_name_is_connected_to_at_the_address_that_was_looked_up(http: GuardedHttp, server: Upstream) -> None:

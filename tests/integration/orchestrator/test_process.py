@@ -42,7 +42,8 @@ async def test_calls_in_flight_are_answered_when_it_is_stopped(
         await asyncio.sleep(0.5)
         await reply(orjson.dumps(upstreams.OPENAI_ANSWER))(writer)
 
-    process = await start(nats, data_dir, AGENT_ALLOWED_HOSTS=f"127.0.0.1:{server.port}")
+    allowed = f"127.0.0.1:{server.port}"
+    process = await start(nats, data_dir, AGENT_ALLOWED_HOSTS=allowed, DISPATCH_PER_MINUTE="1000000")
     assert process.stdout is not None
     first = orjson.loads(await process.stdout.readline())
     async with bus_as(nats, "edge") as edge:

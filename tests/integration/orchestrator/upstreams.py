@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.integration.orchestrator.anthropic_like import AnthropicLike
+
 OPENAI_ANSWER = {
     "id": "chatcmpl-1",
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Good day."}, "finish_reason": "stop"}],
@@ -47,6 +49,7 @@ class Upstream:
     requests: list[Request] = field(default_factory=list)
     probe: Reply | None = None
     chat: Reply | None = None
+    anthropic: AnthropicLike = field(default_factory=AnthropicLike)
     probes_now: int = 0
     connections: int = 0
 
@@ -79,12 +82,17 @@ class Upstream:
 
     def _reply(self, request: Request) -> Reply:
         path = request.line.split()[1]
-        known = {"/api/tags": OLLAMA_MODELS, "/v1/models": OPENAI_MODELS}
+        known = {"/api/tags": OLLAMA_MODELS, "/v1/models": OPENAI_MODELS, "/some/base/models": OPENAI_MODELS}
         chats = {"/api/chat": OLLAMA_ANSWER, "/v1/chat/completions": OPENAI_ANSWER}
+        chats["/some/base/chat/completions"] = OPENAI_ANSWER
         if path in known:
             return self.probe or json_reply(known[path])
         if path in chats:
             return self.chat or json_reply(chats[path])
+        if path.startswith("/v1/messages"):
+            return self.chat or json_answer(*self.anthropic.message(path, request.headers, request.body))
+        if path.startswith("/v1/models?"):
+            return self.probe or json_answer(*self.anthropic.list_models(path, request.headers))
         return reply(b"no such route", status="404 Not Found")
 
 
@@ -104,6 +112,10 @@ def reply(body: bytes, *, status: str = "200 OK", headers: str = "content-type: 
 
 def json_reply(body: object, *, status: str = "200 OK") -> Reply:
     return reply(json.dumps(body).encode(), status=status)
+
+
+def json_answer(status: int, body: object) -> Reply:
+    return json_reply(body, status=f"{status} As It Is")
 
 
 def redirect(to: str) -> Reply:

@@ -33,7 +33,13 @@ CONTRACTS = (
 )
 OTHERS = (
     *(version_subject(name) for name in VERSIONS),
+    orchestrator.CIRCUITS,
+    "peanut.circuit.auth",
     *(f"_INBOX_{name}.x.1" for name in NAMES),
+    *(f"peanut.cancel.{service}.{caller}" for service in NAMES for caller in NAMES),
+    "peanut.cancel",
+    "peanut.cancel.orchestrator",
+    "peanut.cancel.orchestrator.edge.x",
     "_INBOX.x",
     "_INBOX_edge",
     "$SRV.PING",
@@ -81,6 +87,9 @@ WILDCARDS = (
     "peanut.>",
     "peanut.*.>",
     "peanut.version.>",
+    "peanut.cancel.>",
+    "peanut.cancel.*.edge",
+    *(f"peanut.cancel.{service}.{rest}" for service in NAMES for rest in ("*", ">")),
     "peanut.auth.>",
     "peanut.audit.entry.append.*",
     "_INBOX_edge.>",
@@ -115,14 +124,19 @@ async def test_a_user_publishes_what_the_table_says_and_nothing_else(nats: Nats,
 
 
 @everybody
-async def test_a_user_subscribes_to_its_inbox_and_to_versions_and_to_nothing_else(nats: Nats, user: BusUser) -> None:
+async def test_a_user_subscribes_to_its_inbox_to_what_is_cancelled_told_or_a_version_and_to_nothing_else(
+    nats: Nats, user: BusUser
+) -> None:
     async with client_as(nats, user.name) as (client, refusals):
         asked = (*SUBJECTS, *WILDCARDS)
         allowed = {subject for subject in asked if await may_subscribe(client, refusals, subject)}
 
     own = {f"_INBOX_{user.name}.x.1", f"_INBOX_{user.name}.>"} & set(asked)
     discovery = {subject for subject in asked if user.serves and _asks(subject, user.name)}
-    assert allowed == own | discovery | {version_subject(name) for name in _versions_heard_by(user)}
+    cancelled = {subject for subject in asked if user.serves and _cancels(subject, user.name)}
+    shared = {orchestrator.CIRCUITS} if user.name == "orchestrator" else set()
+    heard = {version_subject(name) for name in _versions_heard_by(user)}
+    assert allowed == own | cancelled | discovery | shared | heard
 
 
 @everybody
@@ -209,6 +223,14 @@ async def test_a_service_may_answer_whom_it_was_asked_by_and_nobody_else(nats: N
 
 def _versions_heard_by(user: BusUser) -> tuple[str, ...]:
     return (*user.asks_versions_of, *user.hears_versions_of)
+
+
+def _cancels(subject: str, service: str) -> bool:
+    """Whether it is where one caller cancels calls to this service, or all do."""
+    match subject.split("."):
+        case ["peanut", "cancel", name, _]:
+            return name == service  # `>` too, for which see below
+    return False
 
 
 def _asks(subject: str, service: str) -> bool:

@@ -23,7 +23,7 @@ def test_who_may_not_pass_on_a_principal_reaches_nothing_that_acts_on_one(user: 
     harmless = {append_contract(user.name).subject}
     harmless |= {health_contract(service).subject for service in SERVICES}
     harmless |= {version_contract(name).subject for name in user.asks_versions_of}
-    harmless |= {version_subject(name) for name in user.owns_versions}
+    harmless |= {version_subject(name) for name in user.owns_versions} | set(user.shares)
     harmless |= {"$JS.limits.API.STREAM.CREATE.KV_limits", "$JS.limits.API.STREAM.MSG.GET.KV_limits", "$KV.limits.>"}
 
     assert user.passes_principal or set(user.may_publish) <= harmless

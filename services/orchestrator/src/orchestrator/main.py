@@ -3,8 +3,10 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from orchestrator.application.agents import Agents
+from orchestrator.application.circuits import SharedCircuits
 from orchestrator.application.dispatching import Dispatching
 from orchestrator.application.limiting import Limiter
 from orchestrator.application.monitor import Monitor
@@ -13,6 +15,9 @@ from orchestrator.application.registry import Registry
 from orchestrator.application.upstreams import Upstream
 from orchestrator.domain.agent import AgentType
 from orchestrator.domain.endpoint import EndpointPolicy
+from orchestrator.infrastructure.dialects.anthropic import Anthropic
+from orchestrator.infrastructure.dialects.ollama import Ollama
+from orchestrator.infrastructure.dialects.openai import Custom, OpenAi
 from orchestrator.infrastructure.endpoint_guard import EndpointGuard
 from orchestrator.infrastructure.guarded_http import open_http
 from orchestrator.infrastructure.kv_budgets import KvBudgets
@@ -20,7 +25,7 @@ from orchestrator.infrastructure.kv_limits import KvLimits
 from orchestrator.infrastructure.sealed_secrets import SealedSecrets
 from orchestrator.infrastructure.sql_agents import SqlAgents
 from orchestrator.infrastructure.sql_usage import SqlUsage
-from orchestrator.infrastructure.upstreams import Echo, HttpUpstream, Ollama, OpenAi
+from orchestrator.infrastructure.upstreams import Echo, HttpUpstream, Kilo
 from orchestrator.interface.bus import endpoints
 from orchestrator.settings import OrchestratorSettings
 from shared.audit import open_trail
@@ -28,7 +33,7 @@ from shared.bus import CallContext, Nothing, connect
 from shared.clean_up import cleaning_up
 from shared.clock import rfc3339_now, utc_now
 from shared.contracts.health import Health, health_contract
-from shared.contracts.orchestrator import AGENTS, LIMITS
+from shared.contracts.orchestrator import AGENTS, CIRCUITS, LIMITS
 from shared.database import open_database
 from shared.ids import new_id
 from shared.logging import configure_logging
@@ -62,6 +67,9 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
         upstreams: dict[AgentType, Upstream] = {
             "ollama": HttpUpstream(http, secrets, Ollama()),
             "openai": HttpUpstream(http, secrets, OpenAi()),
+            "anthropic": HttpUpstream(http, secrets, Anthropic()),
+            "custom": HttpUpstream(http, secrets, Custom()),
+            "kilo": Kilo(),
             "echo": Echo(),
         }
         monitor = Monitor(upstreams, now=utc_now)
@@ -108,9 +116,11 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
             budgets = KvBudgets(records, usage, now=utc_now)
             bus.on_reconnect(budgets.tell_again)
             limiter = Limiter(KvLimits(records, now=utc_now), budgets, per_minute=settings.dispatch_per_minute)
-            dispatching = Dispatching(pool, monitor, upstreams, trail, limiter)
+            dispatching = Dispatching(pool, upstreams, trail, limiter)
+            circuits = SharedCircuits(monitor, partial(bus.publish, CIRCUITS), instance=bus.instance)
+            await bus.subscribe(CIRCUITS, circuits.hear)
             await watch.start()
-            async with versions.publishing():
+            async with versions.publishing(), circuits.telling():
                 await pool.current()
                 await bus.serve(
                     *endpoints(agents, dispatching, now=rfc3339_now), health_contract(SERVICE).answered_by(health)

@@ -9,6 +9,7 @@ from typing import TypeVar
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from shared.bus.cancelling import inbox_of
 from shared.bus.client import BusClient
 from shared.bus.context import CallContext
 from shared.bus.contract import Contract, Endpoint, Kind
@@ -42,8 +43,8 @@ class Bus:
         self.instance = instance
         self._client = client
         self._responder = Responder(client, service)
-        self._inbox = f"_INBOX_{service}.{instance}-{random.getrandbits(48):x}"
-        self._requester = Requester(client, self._inbox)
+        self._inbox = f"{inbox_of(service)}{instance}-{random.getrandbits(48):x}"
+        self._requester = Requester(client, service, self._inbox)
         self._discovery = Discovery(client, service, instance, self._responder)
         self._records: list[Records] = []
         self._on_reconnect: list[Callable[[], None]] = []
@@ -67,21 +68,19 @@ class Bus:
     ) -> bytes:
         """The same with the bytes of request and reply as they are.
 
+        A call of a kind that ends with its caller is stopped when the task that waits here is cancelled.
+
         `ask_again_after` seconds without an answer, a change that does no harm when it is done twice is sent once more.
 
         Only a read is tried again: once, or for as long as there is time when the replica that got it is silent. A
         paused one stays in its queue group and gets every n-th try.
         """
         if contract.kind is not Kind.READ:
-            return await self._requester.exchange(
-                contract.service, contract.subject, body, context, ask_again_after=ask_again_after
-            )
+            return await self._requester.exchange(contract, body, context, ask_again_after=ask_again_after)
         again = True
         while True:
             try:
-                return await self._requester.exchange(
-                    contract.service, contract.subject, body, context, patience=READ_PATIENCE_S
-                )
+                return await self._requester.exchange(contract, body, context, patience=READ_PATIENCE_S)
             except ReplicaSilent:
                 pass
             except (NoResponder, OutcomeUnknown):

@@ -30,6 +30,11 @@ class Kind(Enum):
         """The default deadline, in seconds from the start of the call."""
         return self.value
 
+    @property
+    def ends_with_its_caller(self) -> bool:
+        """Whether it is stopped when nobody waits for its answer. A change that was begun goes on to its end."""
+        return self is Kind.DISPATCH
+
 
 @dataclass(frozen=True, slots=True)
 class Contract(Generic[Q, A]):

@@ -6,14 +6,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
+from typing import Any
 
 from nats.errors import Error as NatsError
 
+from shared.bus.cancelling import cancel_subject, inbox_of
 from shared.bus.client import BusClient
 from shared.bus.context import CallContext, to_headers
+from shared.bus.contract import Contract
 from shared.bus.failures import CODE, from_wire
 from shared.bus.headers import STATUS, read_headers, write_headers
-from shared.bus.limits import LIMITS, hear_limits
+from shared.bus.notes import hear_notes
 from shared.clock import unix_ms
 from shared.errors import DeadlinePassed, TooLarge, Unavailable
 
@@ -63,8 +66,9 @@ class Requester:
     call fails as soon as either is known, because a replica says each second that it still works on it.
     """
 
-    def __init__(self, client: BusClient, inbox: str) -> None:
+    def __init__(self, client: BusClient, user: str, inbox: str) -> None:
         self._client = client
+        self._user = user
         self._inbox = inbox
         self._tokens = count()
         self._pending: dict[str, _Pending] = {}
@@ -77,8 +81,7 @@ class Requester:
 
     async def exchange(
         self,
-        service: str,
-        subject: str,
+        contract: Contract[Any, Any],
         body: bytes,
         context: CallContext,
         *,
@@ -90,9 +93,13 @@ class Requester:
         With no answer `ask_again_after` seconds, the same is sent once more, and the first answer counts: the server
         then most likely picks another replica. Only for what does no harm when it is done twice.
 
+        Where this ends without an answer, because its task is cancelled, the deadline passes or the replica is silent,
+        the service is told that nobody waits any more, if calls of this kind end with their caller.
+
         Raises the failure that the service sent, NoResponder, OutcomeUnknown, DeadlinePassed, TooLarge or Unavailable.
         """
         now_ms = unix_ms()
+        service = contract.service
         headers = write_headers(to_headers(context, now_ms))
         if len(body) + len(headers) + HEADERS_ROOM > self._client.max_payload:
             raise TooLarge("This is larger than a message on the bus may be.")
@@ -106,7 +113,7 @@ class Requester:
         now = loop.time()
         token = f"{next(self._tokens):x}"
         pending = _Pending(loop.create_future(), service, now + remaining, now, patience)
-        send = partial(self._client.send, subject, body, reply=f"{self._inbox}.{token}", headers=headers)
+        send = partial(self._client.send, contract.subject, body, reply=f"{self._inbox}.{token}", headers=headers)
         if ask_again_after is not None:
             pending.ask_again, pending.ask_again_at = send, now + ask_again_after
         pending.timer = loop.call_at(pending.due, self._look_after, pending)
@@ -119,6 +126,8 @@ class Requester:
         finally:
             del self._pending[token]
             pending.timer.cancel()
+            if not _is_answered(pending.reply) and contract.kind.ends_with_its_caller:
+                self._cancel(service, token)
         return _body_of(answer, read_headers(said), service) if said else answer
 
     def disconnected(self) -> None:
@@ -138,6 +147,11 @@ class Requester:
                 await self._connected.wait()
         except TimeoutError:
             raise Unavailable("The bus is not reachable.") from None
+
+    def _cancel(self, service: str, token: str) -> None:
+        call = f"{self._inbox}.{token}".removeprefix(inbox_of(self._user))
+        with suppress(NatsError):  # without a connection: the service works for nobody, until it is done
+            self._client.send(cancel_subject(service, self._user), call.encode())
 
     def _receive(self, subject: str, _reply: str, body: bytes, headers: bytes) -> None:
         pending = self._pending.get(subject.rpartition(".")[2])
@@ -166,6 +180,11 @@ class Requester:
         pending.timer = self._loop.call_at(pending.due, self._look_after, pending)
 
 
+def _is_answered(reply: asyncio.Future[tuple[bytes, bytes]]) -> bool:
+    """Looks at a failure too, which asyncio would complain of where it comes together with a cancellation."""
+    return reply.done() and not reply.cancelled() and reply.exception() is None
+
+
 def _fail(pending: _Pending, error: Exception) -> None:
     if not pending.reply.done():
         pending.reply.set_exception(error)
@@ -174,8 +193,7 @@ def _fail(pending: _Pending, error: Exception) -> None:
 def _body_of(answer: bytes, headers: Mapping[str, str], service: str) -> bytes:
     if headers.get(STATUS) == "503":
         raise NoResponder(f"The {service} service is not running.")
-    if LIMITS in headers:
-        hear_limits(headers)
+    hear_notes(headers)
     if CODE in headers:
         raise from_wire(headers, answer)
     return answer

@@ -10,12 +10,13 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from shared.bus.admission import Admission
+from shared.bus.cancelling import cancel_subject, cancelled_reply
 from shared.bus.client import BusClient
 from shared.bus.context import CallContext, accept_by, from_headers
 from shared.bus.contract import Endpoint
 from shared.bus.failures import to_wire
 from shared.bus.headers import read_headers, write_headers
-from shared.bus.limits import limit_headers
+from shared.bus.notes import noted_headers
 from shared.bus.requester import HEADERS_ROOM, SIGN_OF_WORK, OutcomeUnknown
 from shared.clock import unix_ms
 from shared.errors import DeadlinePassed, Overloaded, PlatformError, TooLarge, Unavailable
@@ -42,6 +43,7 @@ class _Call:
     connection: int
     sign_at: float
     until: float
+    is_cancelled: bool = False
 
 
 async def settle(client: Client) -> None:
@@ -72,6 +74,8 @@ class Responder:
     async def start(self, endpoints: Sequence[Endpoint]) -> None:
         """Serves `endpoints`; returns when the server routes calls to them."""
         self._endpoints = {endpoint.subject: endpoint for endpoint in endpoints}
+        if any(endpoint.kind.ends_with_its_caller for endpoint in endpoints):
+            await self._client.hear(cancel_subject(self._service, "*"), self._cancel)
         self._subscription = await self._client.hear(f"peanut.{self._service}.>", self._receive, queue=self._service)
         self._keeper = asyncio.create_task(self._keep())
         await settle(self._client)
@@ -136,11 +140,11 @@ class Responder:
             headers, answer = to_wire(self._why_cancelled(error, call.context), trace_id=trace_id)
         except Exception as error:
             headers, answer = to_wire(error, trace_id=trace_id)
-        if call.connection != self._connection:
+        if not self._is_awaited(call):
             return
-        limits = limit_headers()
-        if limits is not None:
-            headers = {**(headers or {}), **limits}
+        notes = noted_headers()
+        if notes is not None:
+            headers = {**(headers or {}), **notes}
         self._send(call.reply, answer, write_headers(headers) if headers else b"")
         if len(answer) > LARGE:
             await self._client.sent()  # so that no more of them wait in memory than calls may run
@@ -152,6 +156,17 @@ class Responder:
         if len(answer) + HEADERS_ROOM > self._client.max_payload:
             raise TooLarge("The answer is larger than a message on the bus may be.")
         return answer
+
+    def _cancel(self, subject: str, _reply: str, body: bytes, _headers: bytes) -> None:
+        """The caller waits no longer. That cannot come before its call: both are sent over one connection."""
+        reply = cancelled_reply(subject, body)
+        for task, call in self._calls.items():
+            if call.reply == reply and call.endpoint.kind.ends_with_its_caller and not call.is_cancelled:
+                call.is_cancelled = True  # once: the handler may have to clean up
+                task.cancel()
+
+    def _is_awaited(self, call: _Call) -> bool:
+        return call.connection == self._connection and not call.is_cancelled
 
     def _why_cancelled(self, error: asyncio.CancelledError, context: CallContext) -> BaseException:
         task = asyncio.current_task()
@@ -170,7 +185,7 @@ class Responder:
                 if now > call.until:
                     call.until = float("inf")  # once: the handler may have to clean up
                     task.cancel()
-                elif now > call.sign_at and call.connection == self._connection:
+                elif now > call.sign_at and self._is_awaited(call):
                     call.sign_at = now + SIGN_EVERY_S
                     self._send(call.reply, b"", SIGN_OF_WORK)
 

@@ -21,7 +21,7 @@ def _require_visible(key: SecretStr) -> SecretStr:
     return key
 
 
-AgentType = Literal["ollama", "openai", "echo"]
+AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "echo"]
 AgentStatus = Literal["online", "degraded", "offline", "maintenance"]
 AgentName = Annotated[str, Field(min_length=2, max_length=64, pattern=_READABLE)]
 ModelName = Annotated[str, Field(min_length=1, max_length=200, pattern=_READABLE)]
@@ -35,23 +35,52 @@ MaxTokens = Annotated[int, Field(ge=1, le=200_000)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Priority = Annotated[int, Field(ge=1, le=10)]
 Weight = Annotated[int, Field(ge=1, le=100)]
+MaxConcurrency = Annotated[int, Field(ge=1, le=1000)]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 Tags = Annotated[list[Tag], Field(max_length=32)]
 Metadata = Annotated[dict[Annotated[str, Field(max_length=64)], Any], Field(max_length=32)]
+
+
+_CONCURRENCY = (
+    "Dispatches that each replica of the orchestrator has the agent work on at once; as many more wait for up to 2 s"
+)
 
 
 class RegisterAgent(HttpMessage):
     """An agent to be added to the pool."""
 
     name: AgentName = Field(examples=["llama"])
-    type: AgentType = Field(examples=["ollama"])
-    endpoint: Endpoint | None = Field(default=None, examples=["http://localhost:11434"])
+    type: AgentType = Field(
+        examples=["ollama"],
+        description=(
+            "`ollama`; `openai`, and what speaks its API at `…/v1`; `anthropic`, and what speaks its Messages API; "
+            "`custom`: OpenAI's API under any base path, with or without a list of models; `kilo`: not reached yet, "
+            "a dispatch to it is 503 `kilo-unavailable`; `echo`: built in"
+        ),
+    )
+    endpoint: Endpoint | None = Field(
+        default=None,
+        examples=["http://localhost:11434"],
+        description=(
+            "The base address, to which is added: `/api/chat` (ollama), `/chat/completions` (openai, custom), "
+            "`/v1/messages` (anthropic). Needed, but for `kilo` and `echo`, which have none"
+        ),
+    )
     model: ModelName = Field(examples=["qwen2.5:7b"])
-    api_key: ApiKey | None = Field(default=None, description="Sent to the agent as a bearer token; never shown again")
+    api_key: ApiKey | None = Field(
+        default=None,
+        description=(
+            "Sent to the agent and nobody else, as a bearer token or, by `anthropic`, as x-api-key; never shown again. "
+            "`kilo` and `echo` have none"
+        ),
+    )
     max_tokens: MaxTokens = 4096
-    temperature: Temperature = 0
+    temperature: Temperature = Field(
+        default=0, description="At most 1 is sent to `anthropic`; left out for models that say they do not support it"
+    )
     priority: Priority = 5
     weight: Weight = 10
+    max_concurrency: MaxConcurrency = Field(default=100, description=_CONCURRENCY)
     tags: Tags = Field(default_factory=list, examples=[["code"]])
     metadata: Metadata = Field(default_factory=dict)
 
@@ -70,6 +99,7 @@ class AgentChanges(HttpMessage):
     temperature: Temperature | None = None
     priority: Priority | None = None
     weight: Weight | None = None
+    max_concurrency: MaxConcurrency | None = Field(default=None, description=_CONCURRENCY)
     tags: Tags | None = None
     metadata: Metadata | None = None
 
@@ -107,6 +137,7 @@ class Agent(Message):
     temperature: float
     priority: int
     weight: int
+    max_concurrency: int
     tags: list[str]
     metadata: dict[str, Any]
     created_at: Moment
@@ -146,6 +177,19 @@ class UpdateAgent(Message):
     changes: AgentChanges
 
 
+class Maintenance(HttpMessage):
+    """Whether an agent is in maintenance: it gets no new work, finishes what it has, and is still probed."""
+
+    enabled: bool
+
+
+class MaintainAgent(Message):
+    """Maintenance of one agent."""
+
+    id: str
+    maintenance: Maintenance
+
+
 class Turn(HttpMessage):
     """One message of a conversation."""
 
@@ -171,12 +215,16 @@ class Usage(Message):
     completion_tokens: int
 
 
+AttemptOutcome = Literal["success", "failed", "timeout", "refused", "cancelled"]
+
+
 class Attempt(Message):
-    """One agent that was tried, and how that ended."""
+    """One agent that was tried, and how that ended: `why` not with success. Only the last one can have succeeded."""
 
     agent_id: str
     agent_name: str
-    outcome: str
+    outcome: AttemptOutcome
+    why: str | None
     latency_ms: float
 
 
@@ -195,10 +243,36 @@ class Dispatched(Message):
     timestamp: Moment
 
 
+class CircuitTold(Message):
+    """An agent's circuit as a replica knows it. Of two, the one with the higher `number`, then `teller`, counts.
+
+    `connection` tells circuits of the agent before and after it has moved elsewhere apart; `seconds` is how long it
+    stays open, or until the trial is taken for lost.
+    """
+
+    agent_id: str
+    connection: str
+    number: int
+    teller: str
+    state: Literal["closed", "open", "half-open"]
+    on_trial: bool
+    failed_at_work: bool
+    rounds: int
+    seconds: float
+
+
+class CircuitsTold(Message):
+    """What one replica of the orchestrator tells the others."""
+
+    teller: str
+    circuits: list[CircuitTold]
+
+
 REGISTER_AGENT = Contract("orchestrator.agent.register", RegisterAgent, Agent, Kind.CHANGE)
 LIST_AGENTS = Contract("orchestrator.agent.list", ListAgents, Agents, Kind.READ)
 GET_AGENT = Contract("orchestrator.agent.get", GetAgent, Agent, Kind.READ)
 UPDATE_AGENT = Contract("orchestrator.agent.update", UpdateAgent, Agent, Kind.CHANGE)
+MAINTAIN_AGENT = Contract("orchestrator.agent.maintain", MaintainAgent, Agent, Kind.CHANGE)
 REMOVE_AGENT = Contract("orchestrator.agent.remove", GetAgent, Nothing, Kind.CHANGE)
 CHECK_AGENT = Contract("orchestrator.agent.check", GetAgent, AgentHealth, Kind.CHANGE)
 DISPATCH = Contract("orchestrator.dispatch.run", Dispatch, Dispatched, Kind.DISPATCH)
@@ -208,3 +282,6 @@ AGENTS = "orchestrator.agent"
 
 LIMITS = "limits"
 """The name of the bucket of records with the limits of dispatch."""
+
+CIRCUITS = "peanut.circuit.orchestrator"
+"""Where replicas of the orchestrator tell each other of agents' circuits."""

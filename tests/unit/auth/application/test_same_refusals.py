@@ -16,7 +16,7 @@ from auth.domain.password import ScryptCost
 from auth.domain.user import InvalidCredentials
 from auth.infrastructure.scrypt_passwords import scrypt
 from auth.infrastructure.sql_password_hashes import dearest_hash
-from shared.bus.limits import forget_limits, limit_headers
+from shared.bus.notes import forget_notes, noted_headers
 from shared.errors import PlatformError
 from shared.limits import RateLimited
 from tests.unit.auth.world import CHEAP, PASSWORD, Log, World, open_world
@@ -40,13 +40,13 @@ class Watched:
     async def refusal(self, case: str) -> tuple[object, ...]:
         """All that is said and done when this log-in is refused."""
         email, password = CASES[case]
-        forget_limits()
+        forget_notes()
         self.done.clear()
         self.world.log.entries.clear()
         with pytest.raises(PlatformError) as refused:
             await self.world.log_in(email, password)
         error = refused.value
-        said = (type(error), error.code, error.reason, error.detail, error.errors, error.retry_after, limit_headers())
+        said = (type(error), error.code, error.reason, error.detail, error.errors, error.retry_after, noted_headers())
         statements = tuple(each for each in self.done if each != HASH)
         return said, statements, self.done.count(HASH), tuple(self.world.log.told())
 

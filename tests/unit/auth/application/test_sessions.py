@@ -13,7 +13,7 @@ from auth.domain.session import InvalidSession, SessionId, open_session
 from auth.domain.user import InvalidCredentials
 from auth.infrastructure.scrypt_passwords import MAX_WAITING, WORKERS, scrypt
 from shared.audit import AuditUnavailable
-from shared.bus.limits import limit_headers
+from shared.bus.notes import noted_headers
 from shared.errors import Forbidden, InvalidFields
 from shared.ids import new_id
 from shared.limits import RateLimited
@@ -307,7 +307,7 @@ async def test_what_is_forgiven_is_forgiven_with_the_session(world: World) -> No
 
     await world.log_in()
 
-    said = limit_headers()
+    said = noted_headers()
     assert said is not None
     assert '"password";r=10;t=600' in said["RateLimit"]
     for _ in range(10):

@@ -1,47 +1,19 @@
 """What every answer says to browsers, also where the bytes were no request; on real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from edge.http import protocol
-from edge.http.addresses import ClientAddresses
-from edge.http.origins import Origins
-from edge.http.pipeline import Pipeline
 from edge.http.request import Request
-from edge.http.response import Response, policy_headers
-from edge.http.server import serving
-from tests.integration.ports import free_port
+from edge.http.response import Response
+from tests.unit.edge.http.serving import edge
 
 HSTS = "max-age=31536000; includeSubDomains"
 
 
-@asynccontextmanager
-async def _edge(public_url: str) -> AsyncIterator[int]:
-    async def rest(_request: Request) -> Response:
-        return Response(200, b"{}")
-
-    class NoRefusals:
-        def note(self, _request: Request, _response: Response) -> None: ...
-
-    nobody: Any = None  # nobody shows a credential here
-    refusals: Any = NoRefusals()
-    policy = policy_headers(https=public_url.startswith("https://"))
-    pipeline = Pipeline(
-        hot={},
-        rest=rest,
-        identities=nobody,
-        origins=Origins(hosts=frozenset({"localhost"}), origins=frozenset({public_url})),
-        addresses=ClientAddresses(()),
-        refusals=refusals,
-        policy=policy,
-    )
-    port = free_port()
-    async with serving(pipeline, host="127.0.0.1", port=port, is_proxy=lambda _peer: False, policy=policy):
-        yield port
+async def _answer(_request: Request) -> Response:
+    return Response(200, b"{}")
 
 
 async def _headers(port: int, data: bytes) -> tuple[int, dict[str, str]]:
@@ -73,7 +45,7 @@ REQUESTS = [
 async def test_every_answer_has_the_same_policies(data: bytes, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEADERS_WITHIN_S", 0.2)
 
-    async with _edge("https://peanut.example") as port:
+    async with edge(_answer, public_url="https://peanut.example") as port:
         answered, headers = await _headers(port, data)
 
     assert answered == status
@@ -90,7 +62,7 @@ async def test_every_answer_has_the_same_policies(data: bytes, status: int, monk
 async def test_an_edge_without_tls_asks_for_none(data: bytes, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEADERS_WITHIN_S", 0.2)
 
-    async with _edge("http://localhost:3001") as port:
+    async with edge(_answer) as port:
         answered, headers = await _headers(port, data)
 
     assert answered == status

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.application.monitor import Monitor
 from orchestrator.domain.agent import Agent
+from tests.integration.shared.waiting import until
 from tests.unit.orchestrator.agents import NOW, FakeUpstream, agent, snapshot
 
 
@@ -127,21 +128,21 @@ async def test_failed_work_is_followed_by_one_probe(monitor: Monitor, upstream: 
     assert monitor.generation == generation + 1
 
 
-async def test_an_offline_agent_is_probed_again_after_a_second(monitor: Monitor, upstream: FakeUpstream) -> None:
+async def test_an_agent_that_did_not_answer_is_probed_again_soon(monitor: Monitor, upstream: FakeUpstream) -> None:
     upstream.down.add("a")
     monitor.follow(snapshot(1, agent("a")))
     await monitor.first_checks()
     upstream.down.clear()
 
-    await asyncio.sleep(1.2)
+    await until(lambda: monitor.health("a").status == "online")
 
-    assert monitor.health("a").status == "online"
+    assert upstream.probed == ["a", "a"]
 
 
 async def test_an_online_agent_is_probed_every_thirty_seconds_or_so(
     upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.application.monitor.PROBE_EVERY_S", 0.05)
+    monkeypatch.setattr("orchestrator.domain.health.PROBE_EVERY_S", 0.05)
     async with (monitor := Monitor({"openai": upstream}, now=lambda: NOW)).watching():
         monitor.follow(snapshot(1, agent("a")))
         await asyncio.sleep(0.3)
@@ -220,7 +221,7 @@ async def test_agents_that_hang_are_probed_less_often(
     upstream.go.set()
     await monitor.first_checks()
 
-    assert (monitor.health("a").pause_s, monitor.health("b").pause_s) == (4, 1)
+    assert (monitor.health("a").pause_s(now_s=0), monitor.health("b").pause_s(now_s=0)) == (2, 0.5)
 
 
 async def test_a_probe_that_breaks_is_a_failed_one_and_told_once(
@@ -235,7 +236,7 @@ async def test_a_probe_that_breaks_is_a_failed_one_and_told_once(
     failed = monitor.health("a")
     healed = await monitor.check("a")
 
-    assert (failed.status, failed.probes_failed, healed.status) == ("offline", 2, "online")
+    assert (failed.status, failed.circuit.failures, healed.status) == ("offline", 2, "online")
     assert [record.message for record in caplog.records] == ["probe_failed"]
 
 

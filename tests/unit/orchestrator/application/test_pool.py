@@ -8,11 +8,24 @@ import pytest
 
 from orchestrator.application import pool as pools
 from orchestrator.application.monitor import Monitor
-from orchestrator.application.pool import NoHealthyAgents, Pool
+from orchestrator.application.pool import AgentInMaintenance, AgentsBusy, NoHealthyAgents, Pool
 from orchestrator.application.registry import AgentStore, Registry, Snapshot
 from orchestrator.domain.agent import Agent, AgentNotFound
 from shared.errors import InvalidFields
 from tests.unit.orchestrator.agents import NOW, FakeUpstream, agent, snapshot
+
+
+class Clock:
+    """A monotonic clock that the test turns."""
+
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def echo(name: str) -> Agent:
+    return agent(name, type="echo", endpoint=None)
 
 
 class Versions:
@@ -45,22 +58,29 @@ class World:
     upstream: FakeUpstream
     monitor: Monitor
     pool: Pool
+    clock: Clock
 
     def change(self, *agents: Agent) -> None:
         self.versions.number += 1
         self.store.snapshot = snapshot(self.versions.number, *agents)
 
     async def picks(self, count: int, model: str | None = None, tags: tuple[str, ...] = ()) -> str:
-        return "".join([(await self.pool.choose(None, model, tags)).name for _ in range(count)])
+        return "".join([await self.pick(None, model, tags) for _ in range(count)])
+
+    async def pick(self, id: str | None, model: str | None = None, tags: tuple[str, ...] = ()) -> str:
+        work = await self.pool.give(id, model, tags)
+        work.end()
+        return work.agent.name
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     store, versions, upstream = Store(), Versions(), FakeUpstream()
     registry = Registry(store_of(store), versions)
-    monitor = Monitor({"openai": upstream}, now=lambda: NOW)
+    clock = Clock()
+    monitor = Monitor({"openai": upstream, "echo": upstream}, now=lambda: NOW, clock=clock)
     async with monitor.watching():
-        yield World(store, versions, registry, upstream, monitor, Pool(registry, monitor))
+        yield World(store, versions, registry, upstream, monitor, Pool(registry, monitor), clock)
 
 
 def store_of(store: Store) -> AgentStore:
@@ -117,7 +137,8 @@ async def test_who_goes_offline_is_not_chosen_any_more(world: World) -> None:
     assert await world.picks(2) == "ab"
     world.upstream.down.add("a")
 
-    await world.monitor.check("a")
+    for _ in range(3):
+        await world.monitor.check("a")
 
     assert await world.picks(3) == "bbb"
 
@@ -133,28 +154,27 @@ async def test_new_weights_count_at_once(world: World) -> None:
 
 
 async def test_the_order_that_is_remembered_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "MAX_ROTATIONS", 3)
+    monkeypatch.setattr(pools, "MAX_WISHES", 3)
     tags = tuple(f"t{number}" for number in range(6))
     world.change(agent("a", tags=tags))
 
     for tag in tags:
         await world.picks(1, None, (tag,))
 
-    assert len(world.pool._rotations) <= 3
-    assert len(world.pool._chosen_from) <= 3
+    assert len(world.pool._orders) <= 3
 
 
 async def test_a_named_agent_is_chosen_whatever_its_priority(world: World) -> None:
     world.upstream.down.add("c")
     world.change(agent("a", priority=9), agent("b", priority=1), agent("c"))
 
-    assert (await world.pool.choose("b", "m", ())).name == "b"
+    assert await world.pick("b", "m") == "b"
     with pytest.raises(AgentNotFound):
-        await world.pool.choose("d", None, ())
+        await world.pick("d")
     with pytest.raises(InvalidFields):
-        await world.pool.choose("b", "other", ())
+        await world.pick("b", "other")
     with pytest.raises(NoHealthyAgents, match="Agent c is offline"):
-        await world.pool.choose("c", None, ())
+        await world.pick("c")
 
 
 async def test_nobody_is_said_in_words(world: World) -> None:
@@ -171,7 +191,7 @@ async def test_nobody_is_said_in_words(world: World) -> None:
 async def test_agents_that_are_removed_while_the_first_checks_run_are_no_trouble(world: World) -> None:
     world.upstream.slow.add("a")
     world.change(agent("a"), agent("b"))
-    choosing = asyncio.create_task(world.pool.choose("a", None, ()))
+    choosing = asyncio.create_task(world.pick("a"))
     await asyncio.sleep(0.01)
 
     world.change(agent("b"))
@@ -223,6 +243,115 @@ async def test_a_named_agent_is_waited_for_alone(world: World) -> None:
     world.change(agent("a"), agent("b"))
 
     async with asyncio.timeout(0.5):
-        chosen = await world.pool.choose("b", None, ())
+        chosen = await world.pick("b")
 
-    assert chosen.name == "b"
+    assert chosen == "b"
+
+
+async def test_those_that_were_tried_are_not_given_work_again_whatever_the_priority(world: World) -> None:
+    a, b, c = agent("a", priority=9), agent("b", priority=9), agent("c")
+    world.change(a, b, c)
+
+    names = []
+    for tried in ((), (a,), (b,), (a, b)):
+        work = await world.pool.give(None, None, (), tried=tried)
+        work.end()
+        names.append(work.agent.name)
+
+    assert names == ["a", "b", "a", "c"]
+    with pytest.raises(NoHealthyAgents):
+        await world.pool.give(None, None, (), tried=(a, b, c))
+
+
+async def test_an_echo_stands_in_for_an_echo_only(world: World) -> None:
+    a, e, f = agent("a", priority=9, max_concurrency=1), echo("e"), echo("f")
+    world.change(a, e, f)
+    work = await world.pool.give(None, None, ())
+
+    with pytest.raises(NoHealthyAgents):
+        await world.pool.give(None, None, (), tried=(a,))
+    with pytest.raises(AgentsBusy):
+        await world.pool.give(None, None, (), within_s=0)
+    work.end()
+    world.change(e, f)
+
+    assert (await world.pool.give(None, None, (), tried=(e,))).agent.name == "f"
+
+
+async def test_an_agent_in_maintenance_is_not_chosen_and_named_it_says_so(world: World) -> None:
+    resting = agent("a", priority=9, in_maintenance=True)
+    world.change(resting, agent("b"))
+
+    assert await world.picks(2) == "bb"
+    with pytest.raises(AgentInMaintenance):
+        await world.pick("a")
+    world.change(resting)
+    with pytest.raises(NoHealthyAgents, match="All of the 1 agents that fit are in maintenance"):
+        await world.picks(1)
+
+
+async def test_nobody_says_when_the_first_may_be_tried(world: World) -> None:
+    world.change(agent("a"), agent("b"))
+    await world.picks(1)
+    for name in "ab":
+        for _ in range(3):
+            world.monitor.failed(agent(name), "oops")
+
+    with pytest.raises(NoHealthyAgents) as nobody:
+        await world.picks(1)
+
+    assert nobody.value.retry_after == 10
+
+
+async def test_an_agent_comes_back_slowly(world: World) -> None:
+    a, b = agent("a", weight=10), agent("b", weight=10)
+    world.change(a, b)
+    await world.picks(2)
+    for _ in range(3):
+        world.monitor.failed(a, "oops")
+    away = await world.picks(10)
+    world.monitor.succeeded(a)
+
+    slowly = await world.picks(110)
+    world.clock.now_s += 15
+    half = await world.picks(160)
+    world.clock.now_s += 15
+    whole = await world.picks(20)
+
+    assert (away.count("a"), slowly.count("a"), half.count("a"), whole.count("a")) == (0, 10, 60, 10)
+
+
+async def test_of_one_that_is_half_open_one_piece_of_work_is_the_trial(world: World) -> None:
+    a = agent("a")
+    world.change(a)
+    await world.picks(1)
+    for _ in range(3):
+        world.monitor.failed(a, "oops")
+    world.clock.now_s += 10
+    await world.monitor.check("a")
+
+    trial = await world.pool.give(None, None, ())
+    with pytest.raises(NoHealthyAgents) as others:
+        await world.picks(1)
+    trial.end()
+    again = await world.pool.give(None, None, ())
+    again.succeeded()
+    again.end()
+
+    assert others.value.retry_after == 1
+    assert await world.picks(2) == "aa"
+
+
+async def test_who_was_waited_for_and_fell_ill_is_not_given_the_work(world: World) -> None:
+    a = agent("a", max_concurrency=1)
+    world.change(a)
+    work = await world.pool.give(None, None, ())
+    waiting = asyncio.create_task(world.pool.give(None, None, ()))
+    await asyncio.sleep(0.01)
+
+    for _ in range(3):
+        work.failed("oops")
+    work.end()
+
+    with pytest.raises(NoHealthyAgents):
+        await waiting

@@ -1,8 +1,17 @@
 """Agents and their rules."""
 
+from typing import get_args
+
 import pytest
 
-from orchestrator.domain.agent import name_key, require_fitting_endpoint
+from orchestrator.domain.agent import (
+    WITHOUT_ENDPOINT,
+    AgentType,
+    name_key,
+    require_fitting_endpoint,
+    require_may_have_key,
+)
+from shared.contracts.orchestrator import AgentType as ContractsAgentType
 from shared.errors import InvalidFields
 from tests.unit.orchestrator.agents import NOW, agent
 
@@ -30,10 +39,44 @@ def test_names_that_people_take_for_the_same_are_the_same(other: str) -> None:
     assert name_key(other) == name_key("Llama")
 
 
-def test_an_endpoint_belongs_to_the_types_that_need_one() -> None:
-    require_fitting_endpoint("echo", None)
-    require_fitting_endpoint("ollama", "http://x")
+def test_the_contract_has_the_types_that_there_are() -> None:
+    assert get_args(ContractsAgentType) == get_args(AgentType)
+
+
+@pytest.mark.parametrize("type", get_args(AgentType))
+def test_an_endpoint_and_a_key_belong_to_the_types_that_need_one(type: AgentType) -> None:
+    right, wrong = (None, "http://x") if type in WITHOUT_ENDPOINT else ("http://x", None)
+
+    require_fitting_endpoint(type, right)
     with pytest.raises(InvalidFields):
-        require_fitting_endpoint("echo", "http://x")
-    with pytest.raises(InvalidFields):
-        require_fitting_endpoint("openai", None)
+        require_fitting_endpoint(type, wrong)
+    if type not in WITHOUT_ENDPOINT:
+        require_may_have_key(type)
+        return
+    with pytest.raises(InvalidFields, match="API key"):
+        require_may_have_key(type)
+
+
+@pytest.mark.parametrize(
+    ("type", "endpoint"),
+    [
+        ("ollama", "http://x/api/chat"),
+        ("openai", "http://x/v1/chat/completions"),
+        ("custom", "http://x/chat/completions//"),
+        ("anthropic", "http://x/v1/"),
+        ("anthropic", "http://x/v1/messages"),
+    ],
+)
+def test_an_endpoint_is_given_without_the_path_that_is_added(type: AgentType, endpoint: str) -> None:
+    with pytest.raises(InvalidFields) as failure:
+        require_fitting_endpoint(type, endpoint)
+
+    assert "which is added" in failure.value.errors[0].message
+
+
+@pytest.mark.parametrize(
+    ("type", "endpoint"),
+    [("ollama", "http://x/api"), ("openai", "http://x/v1"), ("custom", "http://x/v1"), ("anthropic", "http://x/v2")],
+)
+def test_any_other_path_may_be_a_base(type: AgentType, endpoint: str) -> None:
+    require_fitting_endpoint(type, endpoint)

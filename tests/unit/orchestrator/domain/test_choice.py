@@ -1,5 +1,6 @@
 """Smooth weighted round-robin, against nginx's own order."""
 
+import re
 from collections import Counter
 
 import pytest
@@ -66,4 +67,73 @@ def test_who_has_just_been_picked_waits_though_others_leave() -> None:
 
     chosen.follow(["a", "b"], ["a", "b"], [1, 1])
 
-    assert picks(chosen, 4) == "bbab"
+    assert picks(chosen, 4) == "baba"
+
+
+@given(st.lists(st.integers(1, 100), min_size=2, max_size=6), st.integers(0, 3), st.data())
+def test_shares_stay_exact_while_some_may_not_be_picked(weights: list[int], rounds: int, data: st.DataObject) -> None:
+    chosen, names = rotation(*weights), [chr(ord("a") + place) for place in range(len(weights))]
+    of_all = dict(zip(names, weights, strict=True))
+    picks(chosen, rounds * sum(weights))
+    out = data.draw(st.sets(st.sampled_from(names), max_size=len(names) - 1))
+    of_others = {name: weight for name, weight in of_all.items() if name not in out}
+
+    shares = Counter(chosen.pick_among(lambda name: name not in out) for _ in range(sum(of_others.values())))
+
+    assert shares == of_others
+    assert Counter(picks(chosen, sum(weights))) == of_all
+
+
+def test_nobody_is_picked_when_nobody_may_be() -> None:
+    chosen = rotation(1, 2)
+
+    assert chosen.pick_among(lambda _: False) is None
+    assert picks(chosen, 3) == "bab"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 100), st.integers(0, 40)), min_size=1, max_size=12))
+def test_no_change_of_members_or_weights_makes_a_burst(story: list[tuple[int, int, int]]) -> None:
+    """Nobody is picked more often in a row than it would be by its weight, but for two picks."""
+    chosen = rotation(1, 1)
+    for count, weight, between in story:
+        names = ["a", "b", *"cdef"[:count]]
+        weights = [weight, weight, *([1] * count)]
+        chosen.follow(names, names, weights)
+        total = sum(weights)
+
+        told = picks(chosen, between + 20)
+
+        for name, own in zip(names, weights, strict=True):
+            longest = max(len(run) for run in re.findall(f"{name}*", told))
+            assert longest <= own / (total - own) + 3
+
+
+def test_parts_of_a_weight_count_in_tenths() -> None:
+    chosen: Rotation[str] = Rotation()
+    chosen.follow("ab", "ab", [3, 3], [10, 1])
+
+    shares = Counter(picks(chosen, 33))
+
+    assert shares == {"a": 30, "b": 3}
+
+
+def test_the_full_weight_is_reached_without_a_jump() -> None:
+    chosen: Rotation[str] = Rotation()
+    told = ""
+    for part in range(1, 11):
+        chosen.follow("ab", "ab", [1, 1], [10, part])
+        told += picks(chosen, 11)
+    told += picks(chosen, 10)
+
+    assert "bb" not in told
+    assert told.endswith(("ababababab", "bababababa"))
+
+
+def test_following_the_same_changes_nothing() -> None:
+    chosen, untouched = rotation(5, 1, 1), rotation(5, 1, 1)
+    told = ""
+    for _ in range(14):
+        chosen.follow("abc", "abc", [5, 1, 1])
+        told += chosen.pick()
+
+    assert told == picks(untouched, 14)

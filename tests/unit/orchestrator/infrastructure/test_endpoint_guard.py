@@ -118,6 +118,19 @@ HOSTILE = [
     "http://[::1/",
     "http://[12345::1]/",
     "http://exa\x00mple.com/",
+    "https://example.com/base%2fadmin",
+    "https://example.com/base/..%2F..%2Fadmin",
+    "https://example.com/%2e%2e%2fadmin",
+    "https://example.com/base%5Cadmin",
+    "https://example.com/base%00",
+    "https://example.com/base%0d%0aHost:%20evil",
+    "https://example.com/base%7f",
+    "https://example.com//other.example/base",
+    "https://example.com/base//admin",
+    "https://example.com/a/..//other.example",
+    "https://example.com/base?",
+    "https://example.com/base?x=/../",
+    "https://example.com/base/#",
 ]
 
 
@@ -140,6 +153,11 @@ async def test_a_hostile_spelling_is_refused(text: str) -> None:
         ("https://api.openai.com:443/v1", "https://api.openai.com/v1"),
         ("https://8.8.8.8/v1", "https://8.8.8.8/v1"),
         ("http://bücher.example/", "http://xn--bcher-kva.example"),
+        ("https://8.8.8.8/some/base//", "https://8.8.8.8/some/base"),
+        ("https://8.8.8.8/a/../b/./c/%2e%2e/d", "https://8.8.8.8/b/d"),
+        ("https://8.8.8.8/../../etc", "https://8.8.8.8/etc"),
+        ("https://8.8.8.8/Bücher%20hier", "https://8.8.8.8/B%C3%BCcher%20hier"),
+        ("https://8.8.8.8/a%252fb", "https://8.8.8.8/a%252fb"),
     ],
 )
 async def test_what_is_allowed_is_kept_in_its_canonical_spelling(text: str, canonical: str) -> None:

@@ -1,12 +1,14 @@
 """Replies written by hand say exactly what the contract's models would say."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
 
 from orchestrator.application.agents import Page, Seen
+from orchestrator.application.attempts import Attempt
 from orchestrator.application.dispatching import Answered
-from orchestrator.application.upstreams import Completion
+from orchestrator.application.upstreams import Completion, UpstreamFailure
 from orchestrator.domain.agent import Agent, AgentId
 from orchestrator.domain.health import Health
 from orchestrator.interface import views
@@ -32,7 +34,7 @@ AGENT = Agent(
     created_at=NOW,
     updated_at=NOW + timedelta(milliseconds=877),
 )
-HEALTH = Health().probed_well("Answers.", latency_ms=1.5, at=NOW, now_s=0).succeeded().failed("Oops.", now_s=0)
+HEALTH = Health().probed_well("Answers.", latency_ms=1.5, at=NOW, now_s=0).succeeded(now_s=0).failed("Oops.", now_s=0)
 
 
 def assert_same(model: type[Message], body: bytes) -> None:
@@ -56,12 +58,20 @@ def test_a_page_is_written_as_the_contract_says() -> None:
 
 
 def test_an_answer_is_written_as_the_contract_says() -> None:
-    answered = Answered(AGENT, Completion("Good day \u2028 “”", 9, 3), 12.3)
+    in_vain, last = Attempt(replace(AGENT, name="other")), Attempt(AGENT)
+    in_vain.failed(UpstreamFailure("HTTP 500"))
+    last.succeeded()
+    answered = Answered(Completion("Good day \u2028 “”", 9, 3), [in_vain, last], 12.3)
 
     body = dispatched(answered, request_id="r-1", at=rfc3339(NOW))
 
     assert_same(contract.Dispatched, body)
-    assert orjson.loads(body)["tokensUsed"] == 12
+    told = orjson.loads(body)
+    assert told["tokensUsed"] == 12
+    assert [(one["agentName"], one["outcome"], one["why"]) for one in told["attempts"]] == [
+        ("other", "failed", "HTTP 500"),
+        (AGENT.name, "success", None),
+    ]
 
 
 def test_what_changes_is_written_again() -> None:

@@ -135,6 +135,22 @@ async def test_a_caller_that_goes_away_leaves_its_outcome_recorded(trail: AuditT
     assert recorded(log, "phase", "outcome") == [("intent", None), ("outcome", "failure")]
 
 
+async def test_a_caller_that_goes_away_again_and_again_leaves_its_outcome_recorded_once(
+    trail: AuditTrail, log: FakeLog
+) -> None:
+    log.paused = True
+    recording = asyncio.create_task(trail.conclude(Change(Action.AGENT_REQUEST, AGENT), call(), Outcome.SUCCESS))
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+        recording.cancel()
+    await asyncio.wait([recording])
+    log.paused = False
+    await until(lambda: bool(log.entries))
+
+    assert recording.cancelled()
+    assert recorded(log, "phase", "outcome") == [("outcome", "success")]
+
+
 async def test_a_defence_does_not_wait_for_the_log(trail: AuditTrail, log: FakeLog) -> None:
     log.paused = True
     async with asyncio.timeout(1):

@@ -9,7 +9,7 @@ from typing import Protocol
 from auth.domain.limits import GrowingDelay
 from shared.addresses import address_prefix
 from shared.bus import CallContext
-from shared.bus.limits import note_charge
+from shared.bus.notes import note_charge
 from shared.limits import Charge, FixedWindow, Policy, RateLimited
 
 MAX_REMEMBERED = 10_000

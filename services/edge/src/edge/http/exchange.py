@@ -4,12 +4,15 @@ uvicorn sends head and body apart (two system calls and packets), checks each he
 waits for a body that is mostly there: a fifth of what an answer costs the edge.
 """
 
-from collections.abc import MutableMapping, Sequence
+import asyncio
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from edge.http.response import Header
+from shared.errors import Malformed
 
 EXTENSION = "peanut.exchange"
 """Where an `Exchange` stands among the extensions of the ASGI scope."""
@@ -19,15 +22,48 @@ class HeaderWithLineEnd(ValueError):
     """A header of ours holds a line end: a mistake that would let an answer be split."""
 
 
-class Exchange:
-    """What uvicorn's cycle of a request knows and does."""
+class ClientLeft(Malformed):
+    """The client has closed the connection before it had its answer; this is answered to nobody."""
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
+    reason = "client-left"
+
+
+class Exchange:
+    """What uvicorn's cycle of a request knows and does. `waited_for` are those of the connection that end with it."""
+
+    def __init__(self, cycle: RequestResponseCycle, waited_for: "set[Exchange]") -> None:
         self._cycle = cycle
+        self._waited_for = waited_for
+        self._task: asyncio.Task[Any] | None = None
+        self._is_left = False
 
     def whole_body(self) -> bytes | None:
         """The request's body if all of it has arrived."""
         return None if self._cycle.more_body else bytes(self._cycle.body)
+
+    @contextmanager
+    def while_client_waits(self) -> Iterator[None]:
+        """Cancels the block when the client leaves; raises ClientLeft then, and at once when it has left before."""
+        if self._cycle.transport.is_closing():
+            raise ClientLeft("The client has left.")
+        self._cycle.flow.resume_reading()  # who does not read, as behind a large body, hears of no end
+        self._task = asyncio.current_task()
+        self._waited_for.add(self)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._is_left and self._task is not None and not self._task.uncancel():
+                raise ClientLeft("The client has left.") from None
+            raise  # the server stops
+        finally:
+            self._waited_for.discard(self)
+            self._task = None
+
+    def leave(self) -> None:
+        """The connection is lost."""
+        self._is_left = self._cycle.disconnected = True
+        if self._task is not None:
+            self._task.cancel()
 
     async def answer(self, status: int, common: bytes, headers: Sequence[Header], body: bytes) -> None:
         """Writes the answer at once and ends the exchange. `common` is a block of `header_lines`."""

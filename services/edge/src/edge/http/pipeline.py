@@ -15,7 +15,7 @@ from edge.http.request import MAX_BODY, Receive, Request, Scope
 from edge.http.response import Header, Response
 from edge.identities import Identities, Known
 from edge.refusals import Refusals
-from shared.bus.limits import forget_limits, limit_headers
+from shared.bus.notes import forget_notes, noted_headers
 from shared.errors import ErrorCode, FieldError, Forbidden, InvalidFields, Overloaded, PlatformError, Unavailable
 from shared.logging import trace_id_of_call
 from shared.principal import Caller, Origin, PrincipalKind
@@ -101,7 +101,7 @@ class Pipeline:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is switched off in uvicorn's configuration")
         request = self._request(scope, receive)
-        forget_limits()  # those of the request before, which a pipelined one inherits
+        forget_notes()  # those of the request before, which a pipelined one inherits
         self._in_flight += 1
         try:
             response = await self._answer(request)
@@ -116,9 +116,9 @@ class Pipeline:
             if own:
                 common = header_lines([header for header in self._policy if header[0] not in own])
         headers.append((b"x-request-id", request.request_id.encode()))
-        limits = limit_headers()
-        if limits is not None:
-            headers += [(name.lower().encode(), value.encode()) for name, value in limits.items()]
+        notes = noted_headers()
+        if notes is not None:
+            headers += [(name.lower().encode(), value.encode()) for name, value in notes.items()]
         headers += self._origins.cors(request)
         await exchange_of(scope).answer(response.status, common, headers, response.body)
 

@@ -20,6 +20,8 @@ HEADERS_WITHIN_S = 10.0
 LINGER_S = 2.0
 LINGER_BYTES = 2 * 1024 * 1024
 """A client that still sends is cut off only after this: a reset would take the answer from it (RFC 9112, 9.6)."""
+MAX_WAITING_REQUESTS = 8
+"""Requests sent ahead that are read while one is worked on: uvicorn stops at the first, and then hears of no end."""
 MAX_FRAMING_BYTES = 64 * 1024
 """Chunk sizes and trailers: more than this, beyond eight bytes for each of the body, carries nothing."""
 
@@ -68,6 +70,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._message_is_open = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
+        self._waited_for: set[Exchange] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Gives the first request its time."""
@@ -79,7 +82,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more is awaited."""
+        """Nothing more is awaited. A client that only sends no more has left as well: most who leave say no more."""
+        for exchange in tuple(self._waited_for):
+            exchange.leave()
         self._admission.forget(self._peer)
         self._stop_timer()
         if self._linger_timer is not None:
@@ -127,9 +132,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._ignore_what_follows()
         super().on_headers_complete()
         self.headers = []  # takes the trailers: nobody asks for those, and uvicorn would add them to the headers
-        self.cycle.scope["extensions"] = {EXTENSION: Exchange(self.cycle)}  # type: ignore[dict-item]  # may be anything
+        self.cycle.scope["extensions"] = {EXTENSION: Exchange(self.cycle, self._waited_for)}  # type: ignore[dict-item]  # may be anything
         if self._deaf:
             self.cycle.keep_alive = False
+        if 0 < len(self.pipeline) < MAX_WAITING_REQUESTS:
+            self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
         """Hands a piece of the body on."""
@@ -146,20 +153,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Reads on a little when a request was answered before it was whole, so that its client can read the answer."""
-        if self._message_is_open:
+        if self._deaf:
+            self.transport.close()
+        elif self._message_is_open:
             self._body_bytes_at_answer = self._body_bytes
             self._linger_timer = self.loop.call_later(LINGER_S, self.transport.close)
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """The parser could not make a request of the bytes; one that is being worked on still gets its answer."""
-        if self._deaf:
-            return
-        self._deaf = True
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
-            self.pipeline.clear()
-        else:
+        """The parser could not make a request of the bytes."""
+        if not self._deaf:
             self._refuse(HTTPStatus.BAD_REQUEST, MalformedHttp("This is not an HTTP request."))
 
     def _is_endless(self) -> bool:
@@ -185,8 +188,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, HeadTooSlow("The headers did not arrive within 10 s."))
 
     def _refuse(self, status: HTTPStatus, error: PlatformError) -> None:
-        """Answers outside uvicorn's cycle, and closes."""
+        """Answers outside uvicorn's cycle, and closes; but what is being worked on gets its answer, as the last one."""
         self._deaf = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            self.pipeline.clear()
+            return
         request_id = new_id()
         answer = problem(error, request_id=request_id, status=status)
         own = ((b"connection", b"close"), (b"x-request-id", request_id.encode()))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from edge.http.exchange import exchange_of
+from edge.http.exchange import ClientLeft, exchange_of
 from shared.bus import CallContext, Kind
 from shared.bus.context import NOBODY, new_traceparent
 from shared.clock import unix_ms
@@ -156,5 +156,5 @@ class Request:
     async def _next(self) -> MutableMapping[str, Any]:
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            raise Malformed("The client left before its request was whole.")
+            raise ClientLeft("The client left before its request was whole.")
         return message

@@ -9,6 +9,7 @@ from shared.bus import Bus
 from shared.contracts.orchestrator import (
     CHECK_AGENT,
     GET_AGENT,
+    MAINTAIN_AGENT,
     REGISTER_AGENT,
     REMOVE_AGENT,
     UPDATE_AGENT,
@@ -16,6 +17,8 @@ from shared.contracts.orchestrator import (
     AgentChanges,
     AgentHealth,
     GetAgent,
+    MaintainAgent,
+    Maintenance,
     RegisterAgent,
     UpdateAgent,
 )
@@ -51,5 +54,10 @@ def agent_routes(bus: Bus) -> APIRouter:
     @router.get("/{agent_id}/health", summary="Check an agent now", response_model=AgentHealth)
     async def check(agent_id: str, call: CurrentCall) -> Response:
         return json_reply(await bus.call(CHECK_AGENT, GetAgent(id=agent_id), call.changing))
+
+    @router.post("/{agent_id}/maintenance", summary="Begin or end an agent's maintenance", response_model=Agent)
+    async def maintain(agent_id: str, body: Maintenance, call: CurrentCall) -> Response:
+        agent = await bus.call(MAINTAIN_AGENT, MaintainAgent(id=agent_id, maintenance=body), call.changing)
+        return tagged(agent, agent.version)
 
     return router

@@ -1,5 +1,6 @@
 """The OpenAPI document and its page; every asset comes from here, none from a CDN."""
 
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -64,6 +65,7 @@ _PROBLEM = {
     },
 }
 
+DISPATCH = "/api/v1/openclaw/dispatch"
 LIMITED = frozenset(
     {
         "/api/v1/auth/login",
@@ -73,7 +75,7 @@ LIMITED = frozenset(
         "/api/v1/auth/totp/confirm",
         "/api/v1/auth/totp/setup",
         "/api/v1/auth/totp/verify",
-        "/api/v1/openclaw/dispatch",
+        DISPATCH,
     }
 )
 """Where something is counted: a password or a code that is looked at, a request, its tokens."""
@@ -87,6 +89,9 @@ _LIMIT_HEADERS = {
         "description": "The limits that were met: how often (`q`) in how many seconds (`w`).",
         "schema": {"type": "string", "examples": ['"login";q=10;w=60']},
     },
+}
+_AGENT_HEADER = {
+    "Peanut-Agent": {"description": "The id of the agent that answered.", "schema": {"type": "string"}},
 }
 _RETRY_AFTER = {
     "description": "Seconds to wait, with 429 and 503.",
@@ -123,7 +128,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas["Problem"] = _PROBLEM
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    document["components"]["headers"] = {**_LIMIT_HEADERS, "Retry-After": _RETRY_AFTER}
+    document["components"]["headers"] = {**_LIMIT_HEADERS, **_AGENT_HEADER, "Retry-After": _RETRY_AFTER}
     document["components"]["securitySchemes"] = {
         "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: `peanut_…`"},
         "session": {"type": "apiKey", "in": "cookie", "name": "__Host-session"},
@@ -133,6 +138,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
             _add_failures(operation)
             if path in LIMITED:
                 _add_limits(operation)
+            if path == DISPATCH:
+                operation["responses"]["200"]["headers"] |= _references(_AGENT_HEADER)
             if path.startswith("/api/") and (method.upper(), path) not in PUBLIC:
                 operation["security"] = [{"apiKey": []}, {"session": []}]
     return document
@@ -172,8 +179,12 @@ def _add_failures(operation: dict[str, Any]) -> None:
 
 def _add_limits(operation: dict[str, Any]) -> None:
     for response in operation["responses"].values():
-        response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in _LIMIT_HEADERS}
-    operation["responses"]["default"]["headers"]["Retry-After"] = {"$ref": "#/components/headers/Retry-After"}
+        response["headers"] = _references(_LIMIT_HEADERS)
+    operation["responses"]["default"]["headers"] |= _references(("Retry-After",))
+
+
+def _references(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _asset(name: str, media_type: str) -> Any:

@@ -4,6 +4,7 @@ from urllib.parse import parse_qsl
 
 from pydantic import ConfigDict, ValidationError
 
+from edge.http.exchange import exchange_of
 from edge.http.pipeline import HotRoutes
 from edge.http.request import Request
 from edge.http.response import Response
@@ -39,7 +40,8 @@ def hot_routes(bus: Bus) -> HotRoutes:
             )
         _require_no_query(request)
         body = await request.body()
-        return Response(200, await bus.forward(DISPATCH, body, request.context(Kind.DISPATCH)))
+        with exchange_of(request.scope).while_client_waits():
+            return Response(200, await bus.forward(DISPATCH, body, request.context(Kind.DISPATCH)))
 
     return {
         ("GET", "/api/v1/auth/me"): me,

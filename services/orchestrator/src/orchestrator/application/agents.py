@@ -17,6 +17,7 @@ from orchestrator.domain.agent import (
     AgentNotFound,
     StaleAgent,
     require_fitting_endpoint,
+    require_may_have_key,
 )
 from orchestrator.domain.health import Health
 from shared.audit import AuditTrail, Resource
@@ -99,6 +100,8 @@ class Agents:
         """Adds an agent and probes it; raises Forbidden, InvalidFields, EndpointNotAllowed or AgentNameTaken."""
         context.principal.must_be(Role.OPERATOR)
         require_fitting_endpoint(wish.type, wish.endpoint)
+        if wish.api_key is not None:
+            require_may_have_key(wish.type)
         _require_storable(wish.metadata)
         id, now = AgentId(self._new_id()), self._now()
         endpoint = None if wish.endpoint is None else await self._endpoints.permit(wish.endpoint)
@@ -113,6 +116,7 @@ class Agents:
             temperature=wish.temperature,
             priority=wish.priority,
             weight=wish.weight,
+            max_concurrency=wish.max_concurrency,
             tags=tuple(dict.fromkeys(wish.tags)),
             metadata=wish.metadata,
             created_at=now,
@@ -178,6 +182,19 @@ class Agents:
             return await self._checked(id)
         return await self.get(id, context)
 
+    async def maintain(self, id: str, enabled: bool, context: CallContext) -> Seen:
+        """Takes an agent out of the choice or puts it back; calls in flight go on. Raises AgentNotFound.
+
+        An agent that is as it shall be stays at its version.
+        """
+        context.principal.must_be(Role.OPERATOR)
+        agent = await self._existing(id)
+        action = Action.AGENT_MAINTENANCE_BEGUN if enabled else Action.AGENT_MAINTENANCE_ENDED
+        async with self._trail.change(action, _resource(id), context, {"name": agent.name}):
+            number = await self._store.change(agent.id, lambda now: now.maintained(enabled, at=self._now()))
+            await self._announce(number, id)
+        return await self.get(id, context)
+
     async def remove(self, id: str, context: CallContext) -> None:
         """Removes an agent; raises AgentNotFound."""
         context.principal.must_be(Role.ADMIN)
@@ -208,6 +225,8 @@ class Agents:
 
     async def _fields(self, agent: Agent, changes: AgentChanges) -> dict[str, Any]:
         fields = {name: getattr(changes, name) for name in sorted(changes.model_fields_set - {"api_key"})}
+        if changes.api_key is not None:
+            require_may_have_key(agent.type)
         if "metadata" in fields:
             _require_storable(fields["metadata"])
         if "tags" in fields:
@@ -261,8 +280,8 @@ def _has_endless_number(value: object) -> bool:
 
 
 def _values(agent: Agent) -> dict[str, Any]:
-    names = ("name", "type", "endpoint", "model", "max_tokens", "temperature", "priority", "weight", "tags", "metadata")
-    return {name: getattr(agent, name) for name in names} | (
+    names = ("name", "type", "endpoint", "model", "max_tokens", "temperature", "priority", "weight", "max_concurrency")
+    return {name: getattr(agent, name) for name in (*names, "tags", "metadata")} | (
         {"sealed_key": agent.sealed_key} if agent.sealed_key is not None else {}
     )
 

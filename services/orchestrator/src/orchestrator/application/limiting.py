@@ -10,7 +10,7 @@ from orchestrator.application.upstreams import Completion, Messages, UpstreamFai
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.budget import Account, likely_tokens, most_tokens
 from shared.bus import CallContext
-from shared.bus.limits import LimitState, note_charge, note_limit
+from shared.bus.notes import LimitState, note_charge, note_limit
 from shared.clock import from_unix_ms
 from shared.errors import ErrorCode, PlatformError
 from shared.limits import Charge, FixedWindow, RateLimited

@@ -1,26 +1,62 @@
 """The pool: the registry and the monitor together, and the choice of an agent for a piece of work."""
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
+from orchestrator.application.concurrency import Concurrency
 from orchestrator.application.monitor import FIRST_CHECK_WITHIN_S, Monitor
 from orchestrator.application.registry import Registry, Snapshot
 from orchestrator.domain.agent import Agent, AgentNotFound
 from orchestrator.domain.choice import Rotation
 from shared.errors import ErrorCode, FieldError, InvalidFields, PlatformError, Unavailable
 
-MAX_ROTATIONS = 1024
+MAX_WISHES = 1024
 BETTER_WITHIN_S = 0.25
 """How long work waits for the first probe of an agent of better priority while others could do it."""
+QUEUE_WITHIN_S = 2.0
+"""How long work waits for an agent that is full."""
 RETRY_AFTER_S = 5
+RETRY_AFTER_MAINTENANCE_S = 30
 
 
-class NoHealthyAgents(Unavailable):
+class NoAgentAvailable(Unavailable):
+    """No agent can be given this work now."""
+
+
+class NoHealthyAgents(NoAgentAvailable):
     """No agent that matches takes work now."""
 
     reason = "no-healthy-agents"
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, retry_after=RETRY_AFTER_S)
+    def __init__(self, detail: str, *, retry_after: int = RETRY_AFTER_S) -> None:
+        super().__init__(detail, retry_after=retry_after)
+
+
+class AgentInMaintenance(NoAgentAvailable):
+    """The agent that is named is in maintenance."""
+
+    reason = "agent-in-maintenance"
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(f"Agent {agent.name} is in maintenance.", retry_after=RETRY_AFTER_MAINTENANCE_S)
+
+
+class AgentsBusy(NoAgentAvailable):
+    """All agents that match work on as many calls as they may."""
+
+    reason = "agents-busy"
+
+    def __init__(self, agents: Sequence[Agent]) -> None:
+        names = f"Agent {agents[0].name} works" if len(agents) == 1 else f"The {len(agents)} agents that fit work"
+        super().__init__(f"{names} on as many requests as {'it' if len(agents) == 1 else 'they'} may.")
+
+
+class KiloUnavailable(NoHealthyAgents):
+    """Kilo cannot be reached."""
+
+    reason = "kilo-unavailable"
 
 
 class ModelNotAllowed(PlatformError):
@@ -40,15 +76,56 @@ Wish = tuple[str | None, tuple[str, ...], Models]
 """A model, tags, sorted, and the models that are allowed."""
 
 
+class Work:
+    """A piece of work that an agent was given. One of the three says how it went, and `end` that it is over."""
+
+    __slots__ = ("_concurrency", "_is_trial", "_monitor", "agent")
+
+    def __init__(self, agent: Agent, monitor: Monitor, concurrency: Concurrency) -> None:
+        self.agent = agent
+        self._monitor = monitor
+        self._concurrency = concurrency
+        self._is_trial = monitor.begins(agent)
+
+    def succeeded(self) -> None:
+        """The agent has done it."""
+        self._is_trial = False
+        self._monitor.succeeded(self.agent)
+
+    def failed(self, words: str) -> None:
+        """The agent has not done it."""
+        is_trial, self._is_trial = self._is_trial, False
+        self._monitor.failed(self.agent, words, is_trial=is_trial)
+
+    def refused(self) -> None:
+        """The agent found fault with it."""
+        is_trial, self._is_trial = self._is_trial, False
+        self._monitor.refused(self.agent, is_trial=is_trial)
+
+    def end(self) -> None:
+        """The agent works on it no longer."""
+        if self._is_trial:
+            self._monitor.ended_untold(self.agent)
+        self._concurrency.leave(self.agent)
+
+
+@dataclass(slots=True)
+class _Order:
+    """Those that take work of one wish, by priority, the highest first; `by_priority` keeps their places."""
+
+    as_of: tuple[int, int, int] = (-1, -1, -1)
+    rotations: list[Rotation[Agent]] = field(default_factory=list)
+    by_priority: dict[int, Rotation[Agent]] = field(default_factory=dict)
+
+
 class Pool:
     """Agents as they are now, with their health, and the fair choice among those that fit."""
 
     def __init__(self, registry: Registry, monitor: Monitor) -> None:
         self._registry = registry
         self._monitor = monitor
-        self._chosen_from: dict[Wish, Rotation[Agent] | None] = {}
-        self._rotations: dict[tuple[Wish, int], Rotation[Agent]] = {}
-        self._as_of = (-1, -1)
+        self._concurrency = Concurrency()
+        self._orders: dict[Wish, _Order] = {}
 
     async def current(self) -> Snapshot:
         """The agents as they are now, each of them watched."""
@@ -63,36 +140,64 @@ class Pool:
             return await self.current()  # there may be others by now
         return snapshot
 
-    async def choose(
-        self, agent_id: str | None, model: str | None, tags: Sequence[str], models: Models = None
-    ) -> Agent:
-        """The named agent, or the next of those with that model, one of `models` and those tags.
+    async def give(
+        self,
+        agent_id: str | None,
+        model: str | None,
+        tags: Sequence[str],
+        models: Models = None,
+        *,
+        tried: Sequence[Agent] = (),
+        within_s: float = QUEUE_WITHIN_S,
+    ) -> Work:
+        """Gives work to the named agent, or to the next of those with that model, one of `models` and those tags.
 
-        Raises AgentNotFound, NoHealthyAgents, InvalidFields when the named agent is of another model, and
+        Not to those that were `tried`. Where all that fit are full it waits for one, for QUEUE_WITHIN_S or `within_s`.
+        An echo never stands in for an agent of another type that was tried or is full.
+
+        Raises AgentNotFound, NoAgentAvailable, InvalidFields when the named agent is of another model, and
         ModelNotAllowed when it, or the model that is asked for, is none of `models`.
         """
         if models is not None and model is not None and model not in models:
             raise ModelNotAllowed(model)
-        if agent_id is not None:
-            return self._named(await self.checked(agent_id), agent_id, model, tags, models)
         wish = (model, tuple(sorted(set(tags))) if tags else (), models)
+        until_s: float | None = None
+        while True:
+            if agent_id is None:
+                free, full = self._choice(await self._checked_for(wish), wish, tried)
+            else:
+                free, full = self._named(await self.checked(agent_id), agent_id, wish)
+            if free is not None:
+                self._concurrency.take(free)
+                return self._work(free)
+            until_s = until_s or time.monotonic() + min(within_s, QUEUE_WITHIN_S)
+            given = await self._concurrency.wait(full, within_s=max(until_s - time.monotonic(), 0))
+            if given is None:
+                raise AgentsBusy(full)
+            agent = self._monitor.agents.get(given.id)
+            if agent is not None and self._monitor.is_free(agent):
+                return self._work(agent)
+            self._concurrency.leave(given)  # it fell ill, or was removed, while this waited
+
+    def _work(self, agent: Agent) -> Work:
+        return Work(agent, self._monitor, self._concurrency)
+
+    async def _checked_for(self, wish: Wish) -> Snapshot:
         snapshot = await self.current()
         while self._monitor.has_unchecked and await self._first_check(snapshot, wish):
             snapshot = await self.current()  # there may be others by now
-        rotation = self._rotation(snapshot, wish)
-        if rotation is None:
-            raise NoHealthyAgents(_nobody(snapshot, wish))
-        return rotation.pick()
+        return snapshot
 
     async def _first_check(self, snapshot: Snapshot, wish: Wish) -> bool:
         """Waits for the first probe of an agent that would be better than those at hand; whether there was any."""
-        rotation = self._rotation(snapshot, wish)
-        priority = 0 if rotation is None else rotation.members[0].priority
+        rotations = self._rotations(snapshot, wish)
+        priority = rotations[0].members[0].priority if rotations else 0
         better = [agent.id for agent in self._monitor.unchecked if agent.priority > priority and agent.serves(*wish)]
-        within_s = FIRST_CHECK_WITHIN_S if rotation is None else BETTER_WITHIN_S
+        within_s = BETTER_WITHIN_S if rotations else FIRST_CHECK_WITHIN_S
         return await self._monitor.a_first_check(better, within_s=within_s)
 
-    def _named(self, snapshot: Snapshot, id: str, model: str | None, tags: Sequence[str], models: Models) -> Agent:
+    def _named(self, snapshot: Snapshot, id: str, wish: Wish) -> "_Choice":
+        model, tags, models = wish
         agent = snapshot.by_id.get(id)
         if agent is None:
             raise AgentNotFound(id)
@@ -101,46 +206,87 @@ class Pool:
         if not agent.serves(model, tags):
             message = "this agent has another model or lacks one of the tags; name the agent alone"
             raise InvalidFields("The agent does not fit the rest.", errors=(FieldError("agentId", message),))
-        if not self._monitor.takes_work(agent):
-            raise NoHealthyAgents(f"Agent {agent.name} is offline. {self._monitor.health(id).details}")
-        return agent
+        if agent.in_maintenance:
+            raise AgentInMaintenance(agent)
+        if not self._monitor.is_free(agent):
+            failure = KiloUnavailable if agent.type == "kilo" else NoHealthyAgents
+            words = f"Agent {agent.name} is offline. {self._monitor.health(id).details}"
+            raise failure(words, retry_after=self._retry_after([agent]))
+        return (None, [agent]) if id in self._concurrency.full else (agent, [])
 
-    def _rotation(self, snapshot: Snapshot, wish: Wish) -> Rotation[Agent] | None:
-        as_of = (snapshot.number, self._monitor.generation)
-        if as_of != self._as_of:
-            self._chosen_from.clear()
-            self._as_of = as_of
-        try:
-            return self._chosen_from[wish]
-        except KeyError:
-            found = self._chosen_from[wish] = self._find(snapshot, wish)
-            _bound(self._chosen_from)
-            return found
+    def _choice(self, snapshot: Snapshot, wish: Wish, tried: Sequence[Agent]) -> "_Choice":
+        rotations = self._rotations(snapshot, wish)
+        full, on_trial = self._concurrency.full, self._monitor.on_trial
+        if rotations and not (tried or full or on_trial):
+            return rotations[0].pick(), []
+        were_tried = {agent.id for agent in tried}
+        out = full | on_trial | were_tried
+        echo_may = all(agent.type == "echo" for agent in tried)
+        waited_for: list[Agent] = []
+        for rotation in rotations:
+            passed_over = [agent for agent in rotation.members if agent.id in out]
+            echo_may = echo_may and all(agent.type == "echo" for agent in passed_over)
+            agent = rotation.pick_among(_may_be_picked(out, echo_may=echo_may))
+            if agent is not None:
+                return agent, []
+            waited_for += [a for a in passed_over if a.id in full - were_tried and (echo_may or a.type != "echo")]
+        if not waited_for:
+            raise self._nobody(snapshot, wish)
+        return None, waited_for
 
-    def _find(self, snapshot: Snapshot, wish: Wish) -> Rotation[Agent] | None:
-        fitting = [a for a in snapshot.agents if a.serves(*wish) and self._monitor.takes_work(a)]
-        if not fitting:
-            return None
-        priority = max(agent.priority for agent in fitting)
-        best = [agent for agent in fitting if agent.priority == priority]
-        rotation = self._rotations.pop((wish, priority), None) or Rotation()
-        self._rotations[wish, priority] = rotation
-        _bound(self._rotations)
-        rotation.follow(best, [agent.id for agent in best], [agent.weight for agent in best])
-        return rotation
+    def _rotations(self, snapshot: Snapshot, wish: Wish) -> list[Rotation[Agent]]:
+        order = self._orders.get(wish)
+        as_of = (snapshot.number, self._monitor.generation, self._monitor.warming)
+        if order is not None and order.as_of == as_of:
+            return order.rotations
+        order = self._orders.pop(wish, None) or _Order()
+        self._orders[wish] = order  # used last, forgotten last: wishes come from strangers, and there is no end of them
+        if len(self._orders) > MAX_WISHES:
+            del self._orders[next(iter(self._orders))]
+        order.as_of, order.rotations = as_of, self._found(snapshot, wish, order.by_priority)
+        return order.rotations
+
+    def _found(self, snapshot: Snapshot, wish: Wish, by_priority: dict[int, Rotation[Agent]]) -> list[Rotation[Agent]]:
+        fitting: dict[int, list[Agent]] = {}
+        for agent in snapshot.agents:
+            if agent.serves(*wish) and self._monitor.takes_work(agent):
+                fitting.setdefault(agent.priority, []).append(agent)
+        for priority, agents in fitting.items():
+            by_priority.setdefault(priority, Rotation()).follow(
+                agents,
+                [agent.id for agent in agents],
+                [agent.weight for agent in agents],
+                [self._monitor.warmth(agent) for agent in agents],
+            )
+        return [by_priority[priority] for priority in sorted(fitting, reverse=True)]
+
+    def _nobody(self, snapshot: Snapshot, wish: Wish) -> NoHealthyAgents:
+        fitting = [agent for agent in snapshot.agents if agent.serves(*wish)]
+        at_work = [agent for agent in fitting if not agent.in_maintenance]
+        if at_work:
+            words = f"None of the {len(at_work)} agents that fit is online."
+            return NoHealthyAgents(words, retry_after=self._retry_after(at_work))
+        if fitting:
+            words = f"All of the {len(fitting)} agents that fit are in maintenance."
+            return NoHealthyAgents(words, retry_after=RETRY_AFTER_MAINTENANCE_S)
+        model, tags, models = wish
+        if models is not None:
+            return NoHealthyAgents("No agent is registered that this API key may use for this.")
+        for_this = " for this model and these tags" if model or tags else ""
+        return NoHealthyAgents(f"No agent is registered{for_this}.")
+
+    def _retry_after(self, agents: Sequence[Agent]) -> int:
+        """When the first of their circuits may be closed."""
+        return min(self._seconds_to_trial(agent) for agent in agents)
+
+    def _seconds_to_trial(self, agent: Agent) -> int:
+        until_trial_s = self._monitor.until_trial_s(agent)
+        return RETRY_AFTER_S if until_trial_s is None else max(math.ceil(until_trial_s), 1)
 
 
-def _bound(remembered: dict[Wish, Rotation[Agent] | None] | dict[tuple[Wish, int], Rotation[Agent]]) -> None:
-    """Forgets the oldest: wishes come from strangers, and there is no end of them."""
-    if len(remembered) > MAX_ROTATIONS:
-        del remembered[next(iter(remembered))]  # type: ignore[arg-type]  # the key is one of its own
+_Choice = tuple[Agent | None, Sequence[Agent]]
+"""The agent that is chosen; or None, and those that are waited for."""
 
 
-def _nobody(snapshot: Snapshot, wish: Wish) -> str:
-    fitting = sum(1 for agent in snapshot.agents if agent.serves(*wish))
-    if fitting:
-        return f"None of the {fitting} agents that fit is online."
-    model, tags, models = wish
-    if models is not None:
-        return "No agent is registered that this API key may use for this."
-    return "No agent is registered for this model and these tags." if model or tags else "No agent is registered."
+def _may_be_picked(out: Collection[str], *, echo_may: bool) -> Callable[[Agent], bool]:
+    return lambda agent: agent.id not in out and (echo_may or agent.type != "echo")

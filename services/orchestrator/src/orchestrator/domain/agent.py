@@ -10,10 +10,22 @@ from urllib.parse import urlsplit
 from shared.errors import ErrorCode, FieldError, InvalidFields, PlatformError
 
 AgentId = NewType("AgentId", str)
-AgentType = Literal["ollama", "openai", "echo"]
+AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "echo"]
 
-IN_PROCESS: frozenset[AgentType] = frozenset({"echo"})
-"""Types that need no endpoint, because they answer inside this process."""
+WITHOUT_ENDPOINT: frozenset[AgentType] = frozenset({"kilo", "echo"})
+"""Types that have no endpoint and no API key of their own: the echo is built in, and Kilo's are kilo-bridge's."""
+
+_ADDED_PATHS: dict[AgentType, tuple[str, ...]] = {
+    "ollama": ("/api/chat",),
+    "openai": ("/chat/completions",),
+    "custom": ("/chat/completions",),
+    "anthropic": ("/v1", "/v1/messages"),
+}
+"""What is added to endpoints of a type, and people are tempted to give with them."""
+
+
+DEFAULT_CONCURRENCY = 100
+"""Calls that one replica has an agent work on at once."""
 
 
 class AgentNotFound(PlatformError):
@@ -60,6 +72,8 @@ class Agent:
     temperature: float
     priority: int
     weight: int
+    max_concurrency: int = DEFAULT_CONCURRENCY
+    in_maintenance: bool = False
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     created_at: datetime
@@ -69,8 +83,10 @@ class Agent:
     def __post_init__(self) -> None:
         if not 1 <= self.weight <= 100 or not 1 <= self.priority <= 10:
             raise ValueError("an agent's weight is between 1 and 100, its priority between 1 and 10")
-        if (self.endpoint is None) != (self.type in IN_PROCESS):
-            raise ValueError("an agent has an endpoint exactly when it is outside this process")
+        if not 1 <= self.max_concurrency <= 1000:
+            raise ValueError("an agent works on 1 to 1000 calls at once")
+        if (self.endpoint is None) != (self.type in WITHOUT_ENDPOINT):
+            raise ValueError("an agent has an endpoint exactly when its type needs one")
 
     @property
     def connection(self) -> tuple[str | None, ...]:
@@ -94,6 +110,10 @@ class Agent:
         """The agent at its next version, with those fields replaced."""
         return replace(self, **fields, updated_at=at, version=self.version + 1)
 
+    def maintained(self, enabled: bool, *, at: datetime) -> Self:
+        """The agent in maintenance, or out of it."""
+        return self if enabled is self.in_maintenance else self.changed({"in_maintenance": enabled}, at=at)
+
 
 def name_key(name: str) -> str:
     """What two names share that people would take for the same."""
@@ -101,11 +121,21 @@ def name_key(name: str) -> str:
 
 
 def require_fitting_endpoint(type: AgentType, endpoint: str | None) -> None:
-    """Raises InvalidFields unless there is an endpoint exactly for the types that need one."""
-    if type in IN_PROCESS and endpoint is not None:
+    """Raises InvalidFields unless there is an endpoint exactly for the types that need one, and only its base."""
+    if type in WITHOUT_ENDPOINT and endpoint is not None:
         raise _invalid_endpoint(f"an agent of type {type} has none")
-    if type not in IN_PROCESS and endpoint is None:
+    if type not in WITHOUT_ENDPOINT and endpoint is None:
         raise _invalid_endpoint(f"an agent of type {type} needs one")
+    for path in _ADDED_PATHS.get(type, ()):
+        if endpoint is not None and endpoint.rstrip("/").endswith(path):
+            raise _invalid_endpoint(f"give it without {path} at its end, which is added for an agent of type {type}")
+
+
+def require_may_have_key(type: AgentType) -> None:
+    """Raises InvalidFields for the types that are never asked with an API key."""
+    if type in WITHOUT_ENDPOINT:
+        message = f"an agent of type {type} has none"
+        raise InvalidFields("The API key does not fit the agent's type.", errors=(FieldError("apiKey", message),))
 
 
 def _invalid_endpoint(message: str) -> InvalidFields:

@@ -4,37 +4,44 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, Self
 
-Status = Literal["online", "degraded", "offline"]
+from orchestrator.domain.circuit import Circuit
 
-FAILURES_TO_OFFLINE = 3
-MAX_PAUSE_S = 30.0
+Status = Literal["online", "degraded", "offline", "maintenance"]
+
+NEW = Circuit()
+PROBE_EVERY_S = 30.0
+PROBE_AGAIN_S = 0.5
 SLOWER_AFTER_SLOW = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What one replica knows of an agent. Moments named `…_s` are of a monotonic clock, in seconds.
+    """What one replica knows of an agent."""
 
-    A probe shows that somebody is there, not that work succeeds: within a pause after failed work it acquits nobody,
-    and failures count on until work succeeds. An agent that answers probes but fails at work is tried once per pause.
-    """
-
-    status: Status = "offline"
+    circuit: Circuit = NEW
+    has_answered: bool = False
+    in_maintenance: bool = False
     latency_ms: float | None = None
     request_count: int = 0
     error_count: int = 0
     checked_at: datetime | None = None
     details: str = "Not checked yet."
-    failures_in_row: int = 0
-    probes_failed: int = 0
     was_slow: bool = False
-    trips: int = 0
-    failed_at_s: float = float("-inf")
+    """Whether the last probe failed slowly."""
+
+    @property
+    def status(self) -> Status:
+        """In a word."""
+        if self.in_maintenance:
+            return "maintenance"
+        if not self.has_answered or self.circuit.state == "open":
+            return "offline"
+        return "online" if self.circuit.is_well else "degraded"
 
     @property
     def takes_work(self) -> bool:
         """Whether it may be chosen."""
-        return self.status != "offline"
+        return self.has_answered and not self.in_maintenance and self.circuit.takes_work
 
     @property
     def success_rate(self) -> float | None:
@@ -43,73 +50,73 @@ class Health:
             return None
         return round(1 - self.error_count / self.request_count, 4)
 
-    @property
-    def pause_s(self) -> float:
-        """How long to wait before the next probe while it is not online: 1, 2, 4 … 30 s.
+    def pause_s(self, *, now_s: float) -> float:
+        """How long to wait before the next probe.
 
-        Four times that after one that failed slowly, since each such probe holds a slot for seconds: 4, 8, 16 … 120 s.
+        Four times as long after one that failed slowly, since each such probe holds a slot for seconds.
         """
-        rounds = max(self.probes_failed, self.trips, 1)
-        pause_s = float(min(2 ** min(rounds - 1, 5), MAX_PAUSE_S))
-        return SLOWER_AFTER_SLOW * pause_s if self.was_slow else pause_s
+        slower = SLOWER_AFTER_SLOW if self.was_slow else 1
+        circuit = self.circuit
+        if circuit.state == "open":
+            return min(max(circuit.until_s - now_s, 0.0), PROBE_EVERY_S * slower)
+        if circuit.failures:
+            return PROBE_EVERY_S if circuit.failed_at_work else PROBE_AGAIN_S * slower
+        return PROBE_EVERY_S
 
     def probed_well(self, details: str, *, latency_ms: float, at: datetime, now_s: float) -> Self:
         """A probe was answered."""
-        health = replace(self, latency_ms=latency_ms, checked_at=at, probes_failed=0, was_slow=False)
-        if self.failures_in_row and now_s - self.failed_at_s < self.pause_s:
-            return health
+        circuit = self.circuit.probed_well(now_s=now_s)
         return replace(
-            health, status="online", details=details, failures_in_row=min(self.failures_in_row, FAILURES_TO_OFFLINE - 1)
+            self,
+            circuit=circuit,
+            has_answered=True,
+            latency_ms=latency_ms,
+            checked_at=at,
+            details=details if circuit.is_well else self.details,
+            was_slow=False,
         )
 
-    def probed_badly(self, details: str, *, at: datetime, was_slow: bool = False) -> Self:
+    def probed_badly(self, details: str, *, at: datetime, now_s: float, was_slow: bool = False) -> Self:
         """A probe failed: nobody is there, or nobody who answers in time."""
         return replace(
             self,
-            status="offline",
+            circuit=self.circuit.failed(at_work=False, now_s=now_s),
             latency_ms=None,
             checked_at=at,
             details=details,
-            probes_failed=self.probes_failed + 1,
             was_slow=was_slow,
         )
 
     @property
     def is_well(self) -> bool:
         """Whether nothing is left for success to heal."""
-        return self.status == "online" and not self.failures_in_row and not self.trips
+        return self.has_answered and self.circuit.is_well
 
-    def succeeded(self, times: int = 1) -> Self:
+    def succeeded(self, times: int = 1, *, now_s: float) -> Self:
         """It did its work."""
         count = self.request_count + times
         if self.is_well:
             return replace(self, request_count=count)
         return replace(
             self,
-            status="online",
+            circuit=self.circuit.succeeded(now_s=now_s),
+            has_answered=True,
             details="Answers.",
             request_count=count,
-            failures_in_row=0,
-            probes_failed=0,
             was_slow=False,
-            trips=0,
         )
 
-    def failed(self, details: str, *, now_s: float) -> Self:
+    def failed(self, details: str, *, now_s: float, is_trial: bool = False) -> Self:
         """It did not do its work."""
-        failures = self.failures_in_row + 1
-        tripped = failures >= FAILURES_TO_OFFLINE
         return replace(
             self,
-            status="offline" if tripped or not self.takes_work else "degraded",
+            circuit=self.circuit.failed(at_work=True, now_s=now_s, is_trial=is_trial),
             details=details,
             request_count=self.request_count + 1,
             error_count=self.error_count + 1,
-            failures_in_row=failures,
-            trips=self.trips + 1 if tripped and self.takes_work else self.trips,
-            failed_at_s=now_s,
         )
 
-    def refused(self) -> Self:
-        """It answered that the request was wrong: no fault of its own."""
-        return replace(self, request_count=self.request_count + 1)
+    def refused(self, *, now_s: float, is_trial: bool = False) -> Self:
+        """It answered that the request was wrong: no fault of its own, and enough of an answer for a trial."""
+        circuit = self.circuit.succeeded(now_s=now_s) if is_trial else self.circuit
+        return replace(self, circuit=circuit, request_count=self.request_count + 1)

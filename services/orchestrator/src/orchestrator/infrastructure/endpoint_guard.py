@@ -28,6 +28,8 @@ Resolve = Callable[[str, int], Awaitable[tuple[Address, ...]]]
 
 # Not allowed in a URL as they are. WHATWG parsers drop or repair them, which only hides where a URL leads.
 _ODD = re.compile(r"[\x00-\x20\x7f\\]")
+# Left in a path when it is parsed. What a server or a proxy makes of them differs, and so where the path leads.
+_ODD_PATH = re.compile(r"//|%(?:[01][0-9a-f]|2f|5c|7f)", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"https?://([^/?#]+)", re.IGNORECASE)
 
@@ -68,7 +70,10 @@ def parse_endpoint(text: str) -> Endpoint:
         raise EndpointNotAllowed("it has a query or a fragment")
     if host.endswith(".") or ".." in host:
         raise EndpointNotAllowed("its host ends with a dot or has an empty part")
-    return Endpoint(scheme, host, port, url.pathname.rstrip("/"), url.href.rstrip("/"), _literal(host))
+    path = url.pathname.rstrip("/")
+    if _ODD_PATH.search(path):
+        raise EndpointNotAllowed("its path has two slashes in a row, or encoded slashes or control characters")
+    return Endpoint(scheme, host, port, path, url.href.rstrip("/"), _literal(host))
 
 
 class EndpointGuard:

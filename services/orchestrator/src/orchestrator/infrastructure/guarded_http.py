@@ -1,7 +1,7 @@
 """HTTP to agents: only where the guard has looked, and answers of a bounded size."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -45,7 +45,7 @@ class GuardedHttp:
         path: str,
         *,
         body: bytes = b"",
-        bearer: str | None,
+        headers: Iterable[tuple[str, str]] = (),
         within_s: float,
     ) -> HttpAnswer:
         """Sends a request to the endpoint `base` + `path` and returns the answer; raises UpstreamFailure."""
@@ -53,11 +53,11 @@ class GuardedHttp:
         until = loop.time() + within_s
         endpoint, addresses = await self._checked(base)
         target = endpoint.path + path
-        headers = _headers(body, bearer)
+        fields = [*headers, ("content-type", "application/json")] if body else list(headers)
         for address in addresses:
             peer = Peer(endpoint.scheme, endpoint.host, endpoint.port, str(address))
             try:
-                with await self._client.send(method, peer, target, headers=headers, body=body, until=until) as response:
+                with await self._client.send(method, peer, target, headers=fields, body=body, until=until) as response:
                     answer = HttpAnswer(response.status, await response.read(MAX_ANSWER_BYTES))
             except NotConnected:
                 continue  # nothing was sent; the host may have another address
@@ -96,10 +96,3 @@ class GuardedHttp:
         self._last_good[host] = good
         if len(self._last_good) > MAX_REMEMBERED:
             del self._last_good[next(iter(self._last_good))]
-
-
-def _headers(body: bytes, bearer: str | None) -> list[tuple[str, str]]:
-    headers = [("content-type", "application/json")] if body else []
-    if bearer is not None:
-        headers.append(("authorization", f"Bearer {bearer}"))
-    return headers

@@ -1,91 +1,35 @@
-"""Upstreams by type: what Ollama and OpenAI-compatible servers are sent and what they answer, and the echo."""
+"""Upstreams by type: what is reached over HTTP in some dialect, the echo, and Kilo, which is not reached yet."""
 
-from typing import Any, Protocol
+import asyncio
+import re
+from collections.abc import Collection
 
 import orjson
 
 from orchestrator.application.upstreams import Completion, Messages, UpstreamFailure, UpstreamRefusal
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.endpoint import EndpointNotAllowed
+from orchestrator.infrastructure.dialects.dialect import Dialect, Headers
 from orchestrator.infrastructure.endpoint_guard import parse_endpoint
 from orchestrator.infrastructure.guarded_http import GuardedHttp, HttpAnswer
 from orchestrator.infrastructure.sealed_secrets import SealBroken, SealedSecrets
 
-MAX_TOKEN_COUNT = 2**52 - 1
-"""The sum of two is a number that every reader of JSON knows (RFC 8259 section 6)."""
+MAX_PAGES = 10
+MAX_REMEMBERED = 1024
+NO_BRIDGE = "Kilo is reached through kilo-bridge, which this version does not have"
 
-
-class Dialect(Protocol):
-    """What one kind of server is sent and answers."""
-
-    chat_path: str
-    probe_path: str
-
-    def request(self, agent: Agent, messages: Messages) -> bytes:
-        """The body that has the agent's model answer the messages."""
-        ...
-
-    def completion(self, answer: Any) -> Completion:
-        """The answer's meaning; raises KeyError, IndexError, TypeError or ValueError when it has none."""
-        ...
-
-    def models(self, answer: Any) -> list[str]:
-        """The models that a probe's answer names; raises as above."""
-        ...
-
-
-class Ollama:
-    """Ollama's own API (github.com/ollama/ollama, docs/api.md)."""
-
-    chat_path = "/api/chat"
-    probe_path = "/api/tags"
-
-    def request(self, agent: Agent, messages: Messages) -> bytes:
-        """The body of POST /api/chat."""
-        options = {"temperature": agent.temperature, "num_predict": agent.max_tokens}
-        return orjson.dumps({"model": agent.model, "messages": messages, "stream": False, "options": options})
-
-    def completion(self, answer: Any) -> Completion:
-        """The meaning of a chat's answer."""
-        text = _text(answer["message"]["content"])
-        return Completion(text, _count(answer.get("prompt_eval_count")), _count(answer.get("eval_count")))
-
-    def models(self, answer: Any) -> list[str]:
-        """The models that are pulled; `qwen:latest` also as `qwen`."""
-        names = [_text(model["name"]) for model in answer["models"]]
-        return names + [name.removesuffix(":latest") for name in names]
-
-
-class OpenAi:
-    """The chat completions API of OpenAI and of the many servers that speak it."""
-
-    chat_path = "/chat/completions"
-    probe_path = "/models"
-
-    def request(self, agent: Agent, messages: Messages) -> bytes:
-        """The body of POST /chat/completions."""
-        return orjson.dumps(
-            {
-                "model": agent.model,
-                "messages": messages,
-                "max_tokens": agent.max_tokens,
-                "temperature": agent.temperature,
-            }
-        )
-
-    def completion(self, answer: Any) -> Completion:
-        """The meaning of a completion. Its content is null when the model had nothing to say."""
-        content = answer["choices"][0]["message"]["content"]
-        usage = answer.get("usage") or {}
-        return Completion(
-            "" if content is None else _text(content),
-            _count(usage.get("prompt_tokens")),
-            _count(usage.get("completion_tokens")),
-        )
-
-    def models(self, answer: Any) -> list[str]:
-        """The models on offer."""
-        return [_text(model["id"]) for model in answer["data"]]
+_NOT_UNDERSTOOD = (ValueError, LookupError, TypeError, AttributeError)
+_UNSUPPORTED = re.compile("deprecated|unsupported|not support", re.IGNORECASE)
+_LIKELY_REASONS = {
+    400: "so something about the conversation or the agent's model, maxTokens or temperature is wrong for it",
+    401: "so it does not accept its API key or the lack of one",
+    402: "so it wants to be paid first",
+    403: "so it does not accept its API key or the lack of one",
+    404: "so its endpoint's path is wrong or it does not know the model",
+    413: "so the conversation is too large for it",
+    429: "so it had too many requests or its quota is used up",
+    529: "so it is overloaded",
+}
 
 
 class HttpUpstream:
@@ -95,28 +39,68 @@ class HttpUpstream:
         self._http = http
         self._secrets = secrets
         self._dialect = dialect
+        self._refused: dict[tuple[str | None, str], frozenset[str]] = {}
 
     async def complete(self, agent: Agent, messages: Messages, *, within_s: float) -> Completion:
         """Has the agent answer the conversation; raises UpstreamFailure."""
-        body = self._dialect.request(agent, messages)
-        path, key = self._dialect.chat_path, self._key(agent)
-        answer = await self._http.send("POST", agent.endpoint or "", path, body=body, bearer=key, within_s=within_s)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within_s
+        headers, place = self._headers(agent), (agent.endpoint, agent.model)
+        refused = self._refused.get(place, frozenset())
+        while True:
+            body = self._dialect.request(agent, messages, refused)
+            path, left_s = self._dialect.chat_path, until - loop.time()
+            answer = await self._http.send(
+                "POST", agent.endpoint or "", path, body=body, headers=headers, within_s=left_s
+            )
+            fields = _refused_fields(answer, self._dialect.dispensable - refused)
+            if not fields:
+                break
+            refused |= fields
+            self._remember(place, refused)
         _require_success(answer)
         try:
             return self._dialect.completion(orjson.loads(answer.body))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except _NOT_UNDERSTOOD as error:
             raise UpstreamFailure("its answer is not that of a model") from error
 
     async def probe(self, agent: Agent, *, within_s: float) -> str:
-        """Asks for the agent's models; raises UpstreamFailure."""
-        path, key = self._dialect.probe_path, self._key(agent)
-        answer = await self._http.send("GET", agent.endpoint or "", path, bearer=key, within_s=within_s)
-        _require_success(answer)
-        try:
-            models = self._dialect.models(orjson.loads(answer.body))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UpstreamFailure("it does not answer with a list of models") from error
-        return "Answers." if agent.model in models else f"Answers, but does not list the model {agent.model}."
+        """Asks for the agent's models; raises UpstreamFailure.
+
+        Where servers need not tell them, whatever they answer shows that they are there, but a failure and what says
+        that work would be refused too.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within_s
+        headers, path = self._headers(agent), self._dialect.models_path
+        for _ in range(MAX_PAGES):
+            answer = await self._http.send(
+                "GET", agent.endpoint or "", path, headers=headers, within_s=until - loop.time()
+            )
+            if not self._dialect.always_lists_models and 400 <= answer.status < 500 and answer.status not in (401, 403):
+                return f"Answers, but does not tell its models (HTTP {answer.status})."
+            _require_success(answer)
+            try:
+                page = self._dialect.models(orjson.loads(answer.body))
+            except _NOT_UNDERSTOOD as error:
+                if not self._dialect.always_lists_models:
+                    return "Answers, but not with a list of models."
+                raise UpstreamFailure("it does not answer with a list of models") from error
+            if agent.model in page.names:
+                return "Answers."
+            if page.next_path is None:
+                break
+            path = page.next_path
+        return f"Answers, but does not list the model {agent.model}."
+
+    def _remember(self, place: tuple[str | None, str], refused: frozenset[str]) -> None:
+        self._refused.pop(place, None)
+        self._refused[place] = refused
+        if len(self._refused) > MAX_REMEMBERED:
+            del self._refused[next(iter(self._refused))]
+
+    def _headers(self, agent: Agent) -> Headers:
+        return self._dialect.headers(self._key(agent))
 
     def _key(self, agent: Agent) -> str | None:
         if agent.sealed_key is None:
@@ -143,25 +127,40 @@ class Echo:
         return "Built in; always there."
 
 
+class Kilo:
+    """Kilo is reached through a bridge, and this version has none."""
+
+    async def complete(self, agent: Agent, messages: Messages, *, within_s: float) -> Completion:
+        """Raises UpstreamFailure."""
+        raise UpstreamFailure(NO_BRIDGE, is_free=True)
+
+    async def probe(self, agent: Agent, *, within_s: float) -> str:
+        """Raises UpstreamFailure."""
+        raise UpstreamFailure(NO_BRIDGE, is_free=True)
+
+
+def _refused_fields(answer: HttpAnswer, dispensable: Collection[str]) -> frozenset[str]:
+    """The dispensable fields of a request that its answer says are not supported."""
+    if answer.status != 400 or not dispensable:
+        return frozenset()
+    try:
+        error = orjson.loads(answer.body)["error"]
+        words = f"{error.get('code')} {error['message']}"
+    except _NOT_UNDERSTOOD:
+        return frozenset()
+    if not _UNSUPPORTED.search(words):
+        return frozenset()
+    return frozenset(field for field in dispensable if error.get("param") == field or re.search(rf"\b{field}\b", words))
+
+
 def _require_success(answer: HttpAnswer) -> None:
     status = answer.status
     if 200 <= status < 300:
         return
-    if status in (401, 403):
-        raise UpstreamRefusal(f"HTTP {status}, so it does not accept its API key or the lack of one", is_free=True)
-    if 400 <= status < 500:
-        raise UpstreamRefusal(f"HTTP {status}", is_free=True)
     if 300 <= status < 400:
         raise UpstreamFailure(f"HTTP {status}, and redirects are not followed", is_free=True)
-    raise UpstreamFailure(f"HTTP {status}", is_free=True)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not a string")
-    return value
-
-
-def _count(value: object) -> int:
-    """A number of tokens. One that makes no sense counts as none: the answer itself is still good."""
-    return value if type(value) is int and 0 <= value <= MAX_TOKEN_COUNT else 0
+    reason = _LIKELY_REASONS.get(status)
+    words = f"HTTP {status}" if reason is None else f"HTTP {status}, {reason}"
+    if 400 <= status < 500:
+        raise UpstreamRefusal(words, is_free=True)
+    raise UpstreamFailure(words, is_free=True)

@@ -11,12 +11,14 @@ from shared.contracts.orchestrator import (
     DISPATCH,
     GET_AGENT,
     LIST_AGENTS,
+    MAINTAIN_AGENT,
     REGISTER_AGENT,
     REMOVE_AGENT,
     UPDATE_AGENT,
     Dispatch,
     GetAgent,
     ListAgents,
+    MaintainAgent,
     RegisterAgent,
     UpdateAgent,
 )
@@ -39,6 +41,10 @@ def endpoints(agents: Agents, dispatching: Dispatching, *, now: Callable[[], str
         request = read(UpdateAgent, body)
         return views.agent(await agents.update(request.id, request.changes, request.if_version, context))
 
+    async def maintain(body: bytes, context: CallContext) -> bytes:
+        request = read(MaintainAgent, body)
+        return views.agent(await agents.maintain(request.id, request.maintenance.enabled, context))
+
     async def remove(request: GetAgent, context: CallContext) -> Nothing:
         await agents.remove(request.id, context)
         return NOTHING
@@ -57,6 +63,7 @@ def endpoints(agents: Agents, dispatching: Dispatching, *, now: Callable[[], str
         LIST_AGENTS.answered_in_bytes_by(list_),
         GET_AGENT.answered_in_bytes_by(get),
         UPDATE_AGENT.answered_in_bytes_by(update),
+        MAINTAIN_AGENT.answered_in_bytes_by(maintain),
         REMOVE_AGENT.answered_by(remove),
         CHECK_AGENT.answered_in_bytes_by(check),
         DISPATCH.answered_in_bytes_by(dispatch),

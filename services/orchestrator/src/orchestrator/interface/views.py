@@ -45,7 +45,16 @@ class Views:
 def dispatched(answered: Answered, *, request_id: str, at: str) -> bytes:
     """`Dispatched` of the contract."""
     agent, completion, latency_ms = answered.agent, answered.completion, answered.latency_ms
-    attempt = {"agentId": agent.id, "agentName": agent.name, "outcome": "success", "latencyMs": latency_ms}
+    attempts = [
+        {
+            "agentId": attempt.agent.id,
+            "agentName": attempt.agent.name,
+            "outcome": attempt.outcome,
+            "why": attempt.why,
+            "latencyMs": attempt.latency_ms,
+        }
+        for attempt in answered.attempts
+    ]
     return orjson.dumps(
         {
             "requestId": request_id,
@@ -56,7 +65,7 @@ def dispatched(answered: Answered, *, request_id: str, at: str) -> bytes:
             "tokensUsed": completion.prompt_tokens + completion.completion_tokens,
             "usage": {"promptTokens": completion.prompt_tokens, "completionTokens": completion.completion_tokens},
             "latencyMs": latency_ms,
-            "attempts": [attempt],
+            "attempts": attempts,
             "timestamp": at,
         }
     )
@@ -93,6 +102,7 @@ def _fixed_part(_id: str, agent: Agent) -> bytes:
         "temperature": agent.temperature,
         "priority": agent.priority,
         "weight": agent.weight,
+        "maxConcurrency": agent.max_concurrency,
         "tags": agent.tags,
         "metadata": agent.metadata,
         "createdAt": rfc3339(agent.created_at),
