@@ -95,7 +95,7 @@ class Keeper:
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         async for line in processes.lines(process.stdout):
-            if not line.strip():
+            if records.is_ornament(line):
                 continue
             if not records.is_record(line):
                 self.last_words = line.decode(errors="replace").strip()

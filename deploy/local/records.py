@@ -5,13 +5,21 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-_NATS_LINE = re.compile(r"\[\d+\] [\d/]+ [\d:.]+ \[(?P<level>[A-Z]{3})\] (?P<text>.*)")
+_NATS_LINE = re.compile(r"\[\d+\] [\d/]+ [\d:.]+ \[(?P<level>[A-Z]{3})\] ?(?P<text>.*)")
+_SAYS_SOMETHING = re.compile(r"[^\W_]")
 _NATS_LEVELS = {"TRC": "debug", "DBG": "debug", "INF": "info", "WRN": "warning", "ERR": "error", "FTL": "critical"}
 
 
 def is_record(line: bytes) -> bool:
     """Whether a service logged this line as JSON. Looks at both ends only: it is asked for every line."""
     return line.startswith(b'{"') and line.endswith(b"}")
+
+
+def is_ornament(line: bytes) -> bool:
+    """Whether nobody would miss the line: an empty one, or one of those that nats-server paints its banner with."""
+    text = line.decode(errors="replace").rstrip()
+    nats = _NATS_LINE.fullmatch(text)
+    return not text or (nats is not None and not _SAYS_SOMETHING.search(nats["text"]))
 
 
 def as_record(line: bytes, *, service: str, instance: str) -> bytes:

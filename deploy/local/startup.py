@@ -41,8 +41,11 @@ class Startup:
                 steps.create_task(self._start_bus())
                 for service in catalogue.SERVICES:
                     steps.create_task(self._start(service))
-        except* Problem as problems:
-            raise problems.exceptions[0] from None
+        except ExceptionGroup as failures:  # not `except*`: what is raised there comes in a group before Python 3.11.4
+            problem = next((each for each in failures.exceptions if isinstance(each, Problem)), None)
+            if problem is None:
+                raise
+            raise problem from None
         await self._all_ready()
 
     def take_password(self) -> str | None:

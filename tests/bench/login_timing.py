@@ -21,8 +21,8 @@ from tests.bench.system import running_system
 
 SCRYPT_P_BEFORE, SCRYPT_P = "1", "2"
 _TRIES = 8  # of one account: less than the ten after which there is a delay
-_PASSWORD = "bench-bench-2718281"
-_WRONG_PASSWORD = "bench-bench-1618033"
+_PASSWORD = "violet tram under eight bridges"
+_WRONG_PASSWORD = "violet tram under three bridges"
 _REFUSED = "401 "
 _NEW_EACH_TIME = ("date", "x-request-id")
 

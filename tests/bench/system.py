@@ -14,7 +14,7 @@ from deploy.local import state
 from tests.bench.processes import PROJECT, free_port, python_module
 from tests.bench.upstream import MODEL
 
-_PASSWORD = "bench-bench-3141592"
+_PASSWORD = "violet tram under seven bridges"
 LOGINS = tuple({"email": email, "password": _PASSWORD} for email in ("admin@peanut.local", "bench@peanut.local"))
 """Who can log in: the first admin and somebody else."""
 _AGENTS = 10

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from shared.errors import Unavailable
 from shared.sqlite_driver import DirectConnection
 
-WRITING = "peanut_writing"
+BEGIN = "peanut_begin"
 BUSY_TIMEOUT_S = 10
 
 _log = logging.getLogger(__name__)
@@ -31,11 +31,19 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._writing_engine = engine.execution_options(**{WRITING: True})
+        self._writing_engine = engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
+        self._reading_engine = engine.execution_options(**{BEGIN: None})
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that only reads; everything in it is of one moment. Raises DatabaseUnavailable."""
+        """For a single SELECT, which is of one moment by itself. Raises DatabaseUnavailable."""
+        with _translated():
+            async with self._reading_engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that only reads, with several statements of one moment. Raises DatabaseUnavailable."""
         with _translated():
             async with self._engine.begin() as connection:
                 yield connection
@@ -101,5 +109,6 @@ def _prepare(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    writing = connection.get_execution_options().get(WRITING, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    statement = connection.get_execution_options().get(BEGIN, "BEGIN")
+    if statement is not None:
+        connection.exec_driver_sql(statement)

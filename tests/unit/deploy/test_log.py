@@ -40,6 +40,21 @@ def test_lines_of_nats_server_keep_their_level() -> None:
     assert is_severe(records.as_record(line, service="nats", instance="nats"))
 
 
+@pytest.mark.parametrize(
+    ("text", "is_ornament"),
+    [
+        ("", True),
+        (" \\__/|___| |_| |___/ |_| |_|_\\___/_/ \\_\\_|  |_|", True),
+        ("-------------------------------------------", True),
+        ("Server is ready", False),
+        ("---------------- JETSTREAM ----------------", False),
+    ],
+)
+def test_the_banner_of_nats_server_is_left_out(text: str, is_ornament: bool) -> None:
+    assert records.is_ornament(f"[7] 2026/11/22 18:24:59.275966 [INF] {text}".encode()) is is_ornament
+    assert records.is_ornament(text.encode()) is (text == "")
+
+
 def test_what_is_no_record_is_shown_as_a_warning() -> None:
     assert ' auth-1         warning   File "x.py", line 1' in shown(b'  File "x.py", line 1')
     assert 'warning {"broken' in shown(b'{"broken": }')

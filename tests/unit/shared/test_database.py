@@ -1,12 +1,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from shared.database import Database, open_database
+from shared.sqlite_driver import DirectConnection
 
 
 @pytest.fixture
@@ -83,9 +85,49 @@ async def test_a_writer_that_is_cancelled_leaves_no_lock(database: Database) -> 
     assert await count(database) == 1
 
 
-async def test_a_reader_sees_one_moment(database: Database) -> None:
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_writer_that_is_cancelled_anywhere_leaves_neither_lock_nor_half_of_it(
+    database: Database, turns: int
+) -> None:
+    async def write() -> None:
+        async with database.writing() as connection:
+            await connection.execute(text("UPDATE counter SET n = n + 10"))
+            await connection.execute(text("UPDATE counter SET n = n + 10"))
+
+    tasks = [asyncio.create_task(write()) for _ in range(8)]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    async with database.writing() as connection:
+        await connection.execute(text("UPDATE counter SET n = n + 1"))
+
+    # One may have been at its commit, which cannot be called back; none is done in part.
+    assert await count(database) % 20 == 1
+
+
+async def test_a_statement_is_one_hand_over_to_the_thread(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[object] = []
+    original = DirectConnection._execute
+
+    async def counted(self: DirectConnection, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        handed.append(fn)
+        return await original(self, fn, *args, **kwargs)
+
+    monkeypatch.setattr(DirectConnection, "_execute", counted)
+    await count(database)
+    for_reading = len(handed)
+    async with database.writing() as connection:
+        await connection.execute(text("UPDATE counter SET n = 1"))
+
+    assert for_reading == 1
+    assert len(handed) - for_reading == 3  # BEGIN, UPDATE, COMMIT
+
+
+async def test_a_snapshot_is_of_one_moment(database: Database) -> None:
     query = text("SELECT n FROM counter")
-    async with database.reading() as connection:
+    async with database.snapshot() as connection:
         before = (await connection.execute(query)).scalar_one()
         async with database.writing() as writer:
             await writer.execute(text("UPDATE counter SET n = 3"))

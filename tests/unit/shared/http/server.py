@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from shared.http import Peer
@@ -84,5 +84,6 @@ async def running(tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     finally:
         server.close()
         for writer in state.writers:
-            writer.transport.abort()
+            with suppress(AttributeError):  # asyncio before Python 3.11.3, when one over TLS is closed already
+                writer.transport.abort()
         await asyncio.sleep(0.01)  # what was aborted is closed in the next turns of the loop

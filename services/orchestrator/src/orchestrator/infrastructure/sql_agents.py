@@ -80,7 +80,7 @@ class SqlAgents:
 
     async def all(self) -> Snapshot:
         """Every agent, as of one moment."""
-        async with self._database.reading() as connection:
+        async with self._database.snapshot() as connection:
             number = await _number(connection)
             rows = await connection.execute(_ALL)
             return Snapshot(number, tuple(_to_agent(row) for row in rows))
