@@ -1,17 +1,18 @@
 """Limits: how often something may be tried, and how long whoever does it more often has to wait."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from shared.errors import ErrorCode, PlatformError
 
+_SECOND = timedelta(seconds=1)
 _DOUBLINGS = 20
 """More than any block needs to reach its longest; a counter that only grows would overflow in the end."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(NamedTuple):
     """What is known of one bucket. It is blocked while `blocked_until` is ahead.
 
     `began` is the beginning of the window that `count` belongs to; `level` is how many blocks there were in a row.
@@ -19,7 +20,7 @@ class Record:
 
     began: datetime
     blocked_until: datetime
-    count: int = 0
+    count: int = 0  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
     level: int = 0
 
 
@@ -81,23 +82,22 @@ class FixedWindow(Policy):
         if first.is_refused:
             return 0, first
         passed = min(tries, 1 + first.remaining)
-        last = replace(first, record=replace(first.record, count=first.record.count + passed - 1))
+        last = first._replace(record=first.record._replace(count=first.record.count + passed - 1))
         return passed, (last if passed == tries else self.charge(last.record, now=now))
 
     def counted(self, record: Record, now: datetime) -> "Charge":
         """See Policy."""
         if record.began < record.blocked_until or record.began + self.window <= now:
-            record = replace(record, began=now, count=0)
+            record = record._replace(began=now, count=0)
         if record.blocked_until + self.window <= now:
-            record = replace(record, level=0)
+            record = record._replace(level=0)
         if record.count < self.quota:
-            return Charge(self, replace(record, count=record.count + 1), now, is_refused=False)
+            return Charge(self, record._replace(count=record.count + 1), now, is_refused=False)
         until = now + self.block(record.level)
-        return Charge(self, replace(record, blocked_until=until, level=record.level + 1), now, is_refused=True)
+        return Charge(self, record._replace(blocked_until=until, level=record.level + 1), now, is_refused=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What came of a try: the record from now on, and whether the try is refused."""
 
     policy: Policy
@@ -116,7 +116,7 @@ class Charge:
         end = max(self.record.blocked_until, self.at)
         if end == self.at:
             end = self.record.began + self.policy.window
-        return -((self.at - end) // timedelta(seconds=1))
+        return -((self.at - end) // _SECOND)
 
 
 def _not_from_the_future(record: Record, now: datetime, longest_block: timedelta) -> Record:
@@ -124,7 +124,7 @@ def _not_from_the_future(record: Record, now: datetime, longest_block: timedelta
     latest = now + longest_block
     if record.began <= now and record.blocked_until <= latest:
         return record
-    return replace(record, began=min(record.began, now), blocked_until=min(record.blocked_until, latest))
+    return record._replace(began=min(record.began, now), blocked_until=min(record.blocked_until, latest))
 
 
 class RateLimited(PlatformError):

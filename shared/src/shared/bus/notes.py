@@ -8,6 +8,7 @@ notes for itself alone.
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import NamedTuple
 
 from shared.limits import Charge
@@ -43,9 +44,8 @@ _noted: ContextVar[_Notes] = ContextVar("notes", default=_NOTHING)
 
 def note_limit(state: LimitState) -> None:
     """Has the answer to this call say how a limit stands; what was said of the same one before is replaced."""
-    name = f'"{state.policy}"'
-    policy, told = f"{name};q={state.quota};w={state.window_s}", f"{name};r={state.remaining};t={state.reset_s}"
-    _note_limits({state.policy: (policy, told)})
+    policy = _policy(state.policy, state.quota, state.window_s)
+    _note_limits({state.policy: (policy, f'"{state.policy}";r={state.remaining};t={state.reset_s}')})
 
 
 def note_charge(charge: Charge) -> None:
@@ -57,7 +57,7 @@ def note_charge(charge: Charge) -> None:
 
 def note_agent(id: str) -> None:
     """Has the answer to this call say which agent it is of."""
-    _noted.set(_noted.get()._replace(agent=id))
+    _noted.set(_Notes(_noted.get().limits, id))
 
 
 def noted_headers() -> Mapping[str, str] | None:
@@ -66,7 +66,9 @@ def noted_headers() -> Mapping[str, str] | None:
     if noted is _NOTHING:
         return None
     headers = {}
-    if noted.limits:
+    if len(noted.limits) == 1:
+        ((headers[POLICIES], headers[LIMITS]),) = noted.limits.values()
+    elif noted.limits:
         headers[POLICIES] = ", ".join(policy for policy, _ in noted.limits.values())
         headers[LIMITS] = ", ".join(state for _, state in noted.limits.values())
     if noted.agent:
@@ -77,11 +79,7 @@ def noted_headers() -> Mapping[str, str] | None:
 def hear_notes(headers: Mapping[str, str]) -> None:
     """Notes what a reply says; what is not said as `noted_headers` says it is left out."""
     if LIMITS in headers:
-        policies = {match[1]: match[0] for match in _each(_POLICY, headers.get(POLICIES, ""))}
-        states = {match[1]: match[0] for match in _each(_STATE, headers[LIMITS])}
-        heard = {name: (policies[name], state) for name, state in states.items() if name in policies}
-        if heard:
-            _note_limits(heard)
+        _hear_limits(headers.get(POLICIES, ""), headers[LIMITS])
     if _ID.fullmatch(headers.get(AGENT, "")):
         note_agent(headers[AGENT])
 
@@ -91,9 +89,25 @@ def forget_notes() -> None:
     _noted.set(_NOTHING)
 
 
+def _hear_limits(policies: str, states: str) -> None:
+    policy, state = _POLICY.fullmatch(policies), _STATE.fullmatch(states)
+    if policy and state and policy[1] == state[1]:  # one limit, as on nearly every call that has met any
+        _note_limits({policy[1]: (policies, states)})
+        return
+    known = {match[1]: match[0] for match in _each(_POLICY, policies)}
+    heard = {match[1]: (known[match[1]], match[0]) for match in _each(_STATE, states) if match[1] in known}
+    if heard:
+        _note_limits(heard)
+
+
 def _note_limits(told: Mapping[str, tuple[str, str]]) -> None:
     noted = _noted.get()
-    _noted.set(noted._replace(limits={**noted.limits, **told}))
+    _noted.set(_Notes({**noted.limits, **told} if noted.limits else told, noted.agent))
+
+
+@lru_cache(maxsize=1024)
+def _policy(name: str, quota: int, window_s: int) -> str:
+    return f'"{name}";q={quota};w={window_s}'
 
 
 def _each(form: re.Pattern[str], items: str) -> list[re.Match[str]]:

@@ -1,6 +1,5 @@
 """The limit on guessing passwords: it delays, and never locks out."""
 
-from dataclasses import replace
 from datetime import datetime
 
 from shared.limits import Charge, Policy, Record
@@ -16,7 +15,7 @@ class GrowingDelay(Policy):
 
     def counted(self, record: Record, now: datetime) -> "Charge":
         """See Policy."""
-        record = replace(record, began=now, count=record.count + 1)
+        record = record._replace(began=now, count=record.count + 1)
         if record.count >= self.quota:
-            record = replace(record, blocked_until=now + self.block(record.level), level=record.level + 1)
+            record = record._replace(blocked_until=now + self.block(record.level), level=record.level + 1)
         return Charge(self, record, now, is_refused=False)

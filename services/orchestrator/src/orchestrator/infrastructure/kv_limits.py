@@ -57,9 +57,7 @@ class _Bucket(JoinedRecord[None, Charge]):
         if not self._permits or not record.began <= now < self._ends:
             return None
         self._permits -= 1
-        count = record.count - self._permits
-        told = Record(began=record.began, blocked_until=record.blocked_until, count=count, level=record.level)
-        return Charge(self.policy, told, now, is_refused=False)
+        return Charge(self.policy, record._replace(count=record.count - self._permits), now, is_refused=False)
 
     async def decide(self, value: bytes | None, wishes: Sequence[None]) -> tuple[bytes | None, Sequence[Charge]]:
         """Charges all wishes, and takes some permits more."""
@@ -67,13 +65,7 @@ class _Bucket(JoinedRecord[None, Charge]):
         before = None if value is None else _read(value)
         passed, charge = self.policy.charge_all(before, now=now, tries=len(wishes))
         permits = 0 if charge.is_refused else self._permits_for(charge, now)
-        record = charge.record
-        record = Record(
-            began=record.began,
-            blocked_until=record.blocked_until,
-            count=record.count + permits,
-            level=record.level,
-        )
+        record = charge.record._replace(count=charge.record.count + permits)
         self._next = record, now, permits, passed
         answers = [
             Charge(self.policy, charge.record, now, is_refused=number >= passed) for number in range(len(wishes))
