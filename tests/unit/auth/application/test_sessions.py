@@ -11,7 +11,7 @@ from auth.application.sessions import Opened
 from auth.domain.password import PasswordHash, ScryptCost
 from auth.domain.session import InvalidSession, SessionId, open_session
 from auth.domain.user import InvalidCredentials
-from auth.infrastructure.scrypt_passwords import MAX_WAITING, WORKERS, scrypt
+from auth.infrastructure.scrypt_passwords import MAX_WAITING, WORKERS, Derive, scrypt
 from shared.audit import AuditUnavailable
 from shared.bus.notes import noted_headers
 from shared.errors import Forbidden, InvalidFields
@@ -19,6 +19,16 @@ from shared.ids import new_id
 from shared.limits import RateLimited
 from shared.principal import PrincipalKind, Role
 from tests.unit.auth.world import CHEAP, COUNTER, NOW, PASSWORD, Log, World, as_key, of, open_world
+
+
+def noting(costs: list[ScryptCost]) -> Derive:
+    """scrypt that notes the cost of each derivation."""
+
+    def derive(password: bytes, salt: bytes, cost: ScryptCost) -> bytes:
+        costs.append(cost)
+        return scrypt(password, salt, cost)
+
+    return derive
 
 
 async def test_a_right_password_opens_a_session_for_eight_hours(world: World) -> None:
@@ -76,12 +86,7 @@ async def test_every_refusal_has_the_same_answer(world: World) -> None:
 
 async def test_every_refusal_costs_one_hash_of_the_same_cost(file: Path, log: Log) -> None:
     costs: list[ScryptCost] = []
-
-    def derive(password: bytes, salt: bytes, cost: ScryptCost) -> bytes:
-        costs.append(cost)
-        return scrypt(password, salt, cost)
-
-    async with open_world(file, log, derive=derive) as world:
+    async with open_world(file, log, derive=noting(costs)) as world:
         await world.add_user()
         await world.disable(await world.add_user("disabled@example.org"))
         costs.clear()
@@ -260,12 +265,7 @@ async def test_a_key_cannot_log_out(world: World) -> None:
 
 async def test_who_was_refused_takes_no_place_before_they_are_counted(file: Path, log: Log) -> None:
     hashes: list[ScryptCost] = []
-
-    def derive(password: bytes, salt: bytes, cost: ScryptCost) -> bytes:
-        hashes.append(cost)
-        return scrypt(password, salt, cost)
-
-    async with open_world(file, log, derive=derive) as world:
+    async with open_world(file, log, derive=noting(hashes)) as world:
         await world.add_user()
         hashed = []
         for _ in range(14):
@@ -281,12 +281,7 @@ async def test_who_was_refused_takes_no_place_before_they_are_counted(file: Path
 
 async def test_while_somebody_hashes_the_others_are_counted_first(file: Path, log: Log) -> None:
     hashes: list[ScryptCost] = []
-
-    def derive(password: bytes, salt: bytes, cost: ScryptCost) -> bytes:
-        hashes.append(cost)
-        return scrypt(password, salt, cost)
-
-    async with open_world(file, log, derive=derive) as world:
+    async with open_world(file, log, derive=noting(hashes)) as world:
         await world.add_user()
         for _ in range(10):
             with pytest.raises(InvalidCredentials):
