@@ -9,7 +9,7 @@ from typing import Any
 from shared.bus import Contract
 from shared.bus.cancelling import cancel_subject
 from shared.bus.records import create_subject, read_subject, record_subject
-from shared.contracts import audit, auth, orchestrator, second_factor, sessions, users
+from shared.contracts import audit, auth, openai, orchestrator, second_factor, sessions, users
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
 
@@ -101,6 +101,11 @@ USERS = (
             orchestrator.REMOVE_AGENT,
             orchestrator.CHECK_AGENT,
             orchestrator.DISPATCH,
+            orchestrator.STREAM_DISPATCH,
+            openai.COMPLETE_CHAT,
+            openai.STREAM_CHAT,
+            openai.CREATE_EMBEDDINGS,
+            openai.LIST_MODELS,
             audit.QUERY,
             audit.append_contract("edge"),
             *(health_contract(service) for service in SERVICES),

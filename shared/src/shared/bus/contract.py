@@ -24,6 +24,7 @@ class Kind(Enum):
     READ = 5.0
     CHANGE = 15.0
     DISPATCH = 120.0
+    STREAM = 600.0
 
     @property
     def seconds(self) -> float:
@@ -33,7 +34,7 @@ class Kind(Enum):
     @property
     def ends_with_its_caller(self) -> bool:
         """Whether it is stopped when nobody waits for its answer. A change that was begun goes on to its end."""
-        return self is Kind.DISPATCH
+        return self in (Kind.DISPATCH, Kind.STREAM)
 
 
 @dataclass(frozen=True, slots=True)

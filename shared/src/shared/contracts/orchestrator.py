@@ -206,6 +206,9 @@ class Dispatch(HttpMessage):
     model: ModelName | None = None
     tags: Tags = Field(default_factory=list)
     context: Annotated[list[Turn], Field(max_length=1000)] = Field(default_factory=list)
+    stream: bool = Field(
+        default=False, description="Whether the answer comes as server-sent events `token`, `done` and `error`"
+    )
 
 
 class Usage(Message):
@@ -276,6 +279,7 @@ MAINTAIN_AGENT = Contract("orchestrator.agent.maintain", MaintainAgent, Agent, K
 REMOVE_AGENT = Contract("orchestrator.agent.remove", GetAgent, Nothing, Kind.CHANGE)
 CHECK_AGENT = Contract("orchestrator.agent.check", GetAgent, AgentHealth, Kind.CHANGE)
 DISPATCH = Contract("orchestrator.dispatch.run", Dispatch, Dispatched, Kind.DISPATCH)
+STREAM_DISPATCH = Contract("orchestrator.dispatch.stream", Dispatch, Dispatched, Kind.STREAM)
 
 AGENTS = "orchestrator.agent"
 """The name of the version that every change to the registry raises."""
