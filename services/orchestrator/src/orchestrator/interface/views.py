@@ -11,6 +11,7 @@ import orjson
 from orchestrator.application.agents import Page, Seen
 from orchestrator.application.dispatching import Answered
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.chat import Completion
 from orchestrator.domain.health import Health
 from shared.clock import rfc3339
 
@@ -44,7 +45,8 @@ class Views:
 
 def dispatched(answered: Answered, *, request_id: str, at: str) -> bytes:
     """`Dispatched` of the contract."""
-    agent, completion, latency_ms = answered.agent, answered.completion, answered.latency_ms
+    agent, completion, latency_ms = answered.agent, answered.answer, answered.latency_ms
+    assert isinstance(completion, Completion)
     attempts = [
         {
             "agentId": attempt.agent.id,
