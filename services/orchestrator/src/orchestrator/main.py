@@ -26,7 +26,9 @@ from orchestrator.infrastructure.sealed_secrets import SealedSecrets
 from orchestrator.infrastructure.sql_agents import SqlAgents
 from orchestrator.infrastructure.sql_usage import SqlUsage
 from orchestrator.infrastructure.upstreams import Echo, HttpUpstream, Kilo
-from orchestrator.interface.bus import endpoints
+from orchestrator.interface.agents import agent_endpoints
+from orchestrator.interface.dispatch import dispatch_endpoints
+from orchestrator.interface.openai import openai_endpoints
 from orchestrator.settings import OrchestratorSettings
 from shared.audit import open_trail
 from shared.bus import CallContext, Nothing, connect
@@ -123,6 +125,9 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
             async with versions.publishing(), circuits.telling():
                 await pool.current()
                 await bus.serve(
-                    *endpoints(agents, dispatching, now=rfc3339_now), health_contract(SERVICE).answered_by(health)
+                    *agent_endpoints(agents),
+                    *dispatch_endpoints(dispatching, now=rfc3339_now),
+                    *openai_endpoints(dispatching, pool),
+                    health_contract(SERVICE).answered_by(health),
                 )
                 yield
