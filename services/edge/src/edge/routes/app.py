@@ -73,8 +73,8 @@ def behind_pipeline(app: FastAPI) -> Rest:
             if not allowed:
                 raise
             refusal = error if isinstance(error, MethodNotAllowed) else MethodNotAllowed(_NOT_THAT_METHOD)  # a hot one
-            answer = failure(refusal, path=request.path, request_id=request.request_id)
-            return answer.with_headers((b"allow", ", ".join(sorted(allowed)).encode()))
+            refused = failure(refusal, path=request.path, request_id=request.request_id)
+            return refused.with_headers((b"allow", ", ".join(sorted(allowed)).encode()))
         return answer.response()
 
     return handle
