@@ -9,7 +9,7 @@ from typing import Any
 from shared.bus import Contract
 from shared.bus.cancelling import cancel_subject
 from shared.bus.records import create_subject, read_subject, record_subject
-from shared.contracts import audit, auth, openai, orchestrator, second_factor, sessions, users
+from shared.contracts import audit, auth, conversations, openai, orchestrator, second_factor, sessions, users
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
 
@@ -100,6 +100,9 @@ USERS = (
             orchestrator.MAINTAIN_AGENT,
             orchestrator.REMOVE_AGENT,
             orchestrator.CHECK_AGENT,
+            conversations.LIST_CONVERSATIONS,
+            conversations.GET_CONVERSATION,
+            conversations.DELETE_CONVERSATION,
             orchestrator.DISPATCH,
             orchestrator.STREAM_DISPATCH,
             openai.COMPLETE_CHAT,

@@ -6,7 +6,9 @@ from shared.errors import ErrorCode, Forbidden, PlatformError
 
 _ALLOWED_METHODS = b"GET, POST, PUT, DELETE"
 _ALLOWED_HEADERS = b"Authorization, Content-Type, If-Match, Idempotency-Key, X-Request-Id, traceparent"
-_EXPOSED_HEADERS = b"ETag, Location, Peanut-Agent, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+_EXPOSED_HEADERS = (
+    b"ETag, Idempotency-Replayed, Location, Peanut-Agent, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+)
 
 
 class UnknownHost(PlatformError):

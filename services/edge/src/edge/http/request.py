@@ -22,7 +22,18 @@ MAX_BODY_OF_STRANGERS = 16 * 1024
 BODY_WITHIN_S = 30.0
 MAX_USER_AGENT = 256
 
-_ONCE = frozenset({b"host", b"authorization", b"cookie", b"origin", b"content-type", b"content-length", b"if-match"})
+_ONCE = frozenset(
+    {
+        b"host",
+        b"authorization",
+        b"cookie",
+        b"origin",
+        b"content-type",
+        b"content-length",
+        b"if-match",
+        b"idempotency-key",
+    }
+)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 

@@ -9,6 +9,7 @@ from edge.http.pipeline import HotRoutes
 from edge.http.request import Request
 from edge.http.response import Response
 from edge.identities import Known
+from edge.routes.idempotency import keyed
 from shared.bus import Bus, Kind, write
 from shared.bus.messages import invalid_fields
 from shared.contracts.orchestrator import DISPATCH, LIST_AGENTS, ListAgents
@@ -33,15 +34,10 @@ def hot_routes(bus: Bus) -> HotRoutes:
         return Response(200, await bus.forward(LIST_AGENTS, body, request.context(Kind.READ)))
 
     async def dispatch(request: Request, known: Known) -> Response:
-        if b"idempotency-key" in request.headers:
-            # Ignoring it would let a client believe that a second try is safe.
-            raise InvalidFields(
-                "Idempotency keys are not supported.", errors=(FieldError("Idempotency-Key", "leave it out"),)
-            )
         _require_no_query(request)
         body = await request.body()
         with exchange_of(request.scope).while_client_waits():
-            return Response(200, await bus.forward(DISPATCH, body, request.context(Kind.DISPATCH)))
+            return Response(200, await bus.forward(DISPATCH, body, keyed(request, Kind.DISPATCH)))
 
     return {
         ("GET", "/api/v1/auth/me"): me,
