@@ -18,14 +18,16 @@ from orchestrator.domain.endpoint import EndpointPolicy
 from orchestrator.infrastructure.dialects.anthropic import Anthropic
 from orchestrator.infrastructure.dialects.ollama import Ollama
 from orchestrator.infrastructure.dialects.openai import Custom, OpenAi
+from orchestrator.infrastructure.echo import Echo
 from orchestrator.infrastructure.endpoint_guard import EndpointGuard
 from orchestrator.infrastructure.guarded_http import open_http
+from orchestrator.infrastructure.http_upstream import HttpUpstream
+from orchestrator.infrastructure.kilo import Kilo
 from orchestrator.infrastructure.kv_budgets import KvBudgets
 from orchestrator.infrastructure.kv_limits import KvLimits
 from orchestrator.infrastructure.sealed_secrets import SealedSecrets
 from orchestrator.infrastructure.sql_agents import SqlAgents
 from orchestrator.infrastructure.sql_usage import SqlUsage
-from orchestrator.infrastructure.upstreams import Echo, HttpUpstream, Kilo
 from orchestrator.interface.bus import endpoints
 from orchestrator.settings import OrchestratorSettings
 from shared.audit import open_trail

@@ -8,8 +8,9 @@ import orjson
 from orchestrator.application.agents import Page, Seen
 from orchestrator.application.attempts import Attempt
 from orchestrator.application.dispatching import Answered
-from orchestrator.application.upstreams import Completion, UpstreamFailure
+from orchestrator.application.upstreams import UpstreamFailure
 from orchestrator.domain.agent import Agent, AgentId
+from orchestrator.domain.chat import Completion
 from orchestrator.domain.health import Health
 from orchestrator.interface import views
 from orchestrator.interface.views import Views, dispatched

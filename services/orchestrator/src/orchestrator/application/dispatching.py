@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from orchestrator.application.attempts import Attempt, failure_of
 from orchestrator.application.limiting import Limiter, Spending, models_of
 from orchestrator.application.pool import NoAgentAvailable, Pool, Work
-from orchestrator.application.upstreams import Completion, Messages, Upstream, UpstreamFailure, UpstreamRefusal
+from orchestrator.application.upstreams import Upstream, UpstreamFailure, UpstreamRefusal
 from orchestrator.domain.agent import Agent, AgentType
+from orchestrator.domain.chat import Chat, Completion
 from shared.audit import AuditTrail, Change, Resource
 from shared.bus import CallContext
 from shared.bus.notes import note_agent
@@ -43,7 +44,7 @@ class _Task:
     """What is asked, by whom, and who was tried so far."""
 
     wish: Dispatch
-    messages: Messages
+    chat: Chat
     context: CallContext
     attempts: list[Attempt]
 
@@ -72,7 +73,7 @@ class Dispatching:
         """
         await self._trail.be_reachable()
         await self._limiter.charge(context.principal)
-        task = _Task(wish, _messages(wish), context, [])
+        task = _Task(wish, _chat(wish), context, [])
         began = time.perf_counter()
         try:
             completion = await self._completed(task)
@@ -126,7 +127,7 @@ class Dispatching:
                 within_s=max(task.left_s, 0),
             )
             try:
-                return work, await self._limiter.reserve(work.agent, task.messages, context)
+                return work, await self._limiter.reserve(work.agent, task.chat.messages, context)
             except BaseException:
                 work.end()
                 raise
@@ -142,7 +143,7 @@ class Dispatching:
             if within_s <= 0:
                 raise DeadlinePassed("The time was up before an agent was asked.")
             spending.begin()
-            completion = await self._upstreams[agent.type].complete(agent, task.messages, within_s=within_s)
+            completion = await self._upstreams[agent.type].complete(agent, task.chat, within_s=within_s)
             spending.answered(completion)
             work.succeeded()
             attempt.succeeded()
@@ -184,10 +185,10 @@ def require_may_dispatch(context: CallContext) -> None:
         context.principal.must_be(Role.OPERATOR)
 
 
-def _messages(wish: Dispatch) -> Messages:
+def _chat(wish: Dispatch) -> Chat:
     messages = [{"role": turn.role, "content": turn.content} for turn in wish.context]
     messages.append({"role": "user", "content": wish.message})
-    return messages
+    return Chat(messages=messages)
 
 
 def _outcome_of(error: BaseException) -> tuple[str, Outcome]:

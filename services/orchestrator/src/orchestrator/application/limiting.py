@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Protocol
 
-from orchestrator.application.upstreams import Completion, Messages, UpstreamFailure
+from orchestrator.application.upstreams import UpstreamFailure
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.budget import Account, likely_tokens, most_tokens
+from orchestrator.domain.chat import Completion, Message
 from shared.bus import CallContext
 from shared.bus.notes import LimitState, note_charge, note_limit
 from shared.clock import from_unix_ms
@@ -146,7 +147,7 @@ class Limiter:
         if charge.is_refused:
             raise RateLimited.by(charge)
 
-    async def reserve(self, agent: Agent, messages: Messages, context: CallContext) -> Spending:
+    async def reserve(self, agent: Agent, messages: Sequence[Message], context: CallContext) -> Spending:
         """Sets aside what the agent may use at most.
 
         Raises TokenBudgetExhausted, RecordsUnavailable or DatabaseUnavailable, and then nothing may be sent.

@@ -15,10 +15,13 @@ AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "echo"]
 WITHOUT_ENDPOINT: frozenset[AgentType] = frozenset({"kilo", "echo"})
 """Types that have no endpoint and no API key of their own: the echo is built in, and Kilo's are kilo-bridge's."""
 
+WITH_EMBEDDINGS: frozenset[AgentType] = frozenset({"ollama", "openai", "custom", "echo"})
+"""Types that have embeddings, if their model has."""
+
 _ADDED_PATHS: dict[AgentType, tuple[str, ...]] = {
-    "ollama": ("/api/chat",),
-    "openai": ("/chat/completions",),
-    "custom": ("/chat/completions",),
+    "ollama": ("/api/chat", "/api/embed"),
+    "openai": ("/chat/completions", "/embeddings"),
+    "custom": ("/chat/completions", "/embeddings"),
     "anthropic": ("/v1", "/v1/messages"),
 }
 """What is added to endpoints of a type, and people are tempted to give with them."""

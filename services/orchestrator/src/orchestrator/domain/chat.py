@@ -20,6 +20,13 @@ class Chat:
     """How many answers are wanted (`n`)."""
     passes_through: bool = False
     """Whether bytes that OpenAI's API would send are taken as they are, instead of what they mean."""
+    wants_usage: bool = False
+    """Whether the event that tells the tokens is wanted too, where a stream's bytes are passed through."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but a text is wanted, as a dispatch does: an answer without one is of no use then."""
+        return not self.options and not self.passes_through
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     choices: Sequence[Mapping[str, Any]] = ()
-    """OpenAI's choices: `{"index": …, "message": …, "finish_reason": …}`. Empty after a stream."""
+    """OpenAI's choices: `{"index": …, "message": …, "finish_reason": …}`. Empty after a stream, and of a plain chat."""
     body: bytes | None = None
     """The whole answer where it is OpenAI's already and is passed through."""
 
@@ -39,7 +46,7 @@ class Completion:
 class Delta(NamedTuple):
     """A step of a streamed choice, as OpenAI's chunks have it."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # OpenAI's word; nobody looks for an item of this tuple
     delta: Mapping[str, Any]
     finish_reason: str | None = None
 
@@ -69,3 +76,12 @@ class Embeddings:
 
     vectors: Sequence[Sequence[float]]
     prompt_tokens: int
+
+
+def text_of(content: object) -> str:
+    """The texts in a message's content, whose other parts (images, audio …) say nothing here."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text")
+    return "\n".join(text for text in texts if isinstance(text, str))
