@@ -368,11 +368,11 @@ def test_a_stream_takes_no_key() -> None:
 async def claimed(url: str, key: str, seconds: float) -> AsyncIterator[Process]:
     """A replica in a process of its own that works on the request."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *("-m", "tests.integration.orchestrator.claiming", url, key, str(seconds)), stdout=PIPE
+        sys.executable, *("-m", "tests.integration.orchestrator.claiming", url, KEY, key, str(seconds)), stdout=PIPE
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             assert await process.stdout.readline() == b"working\n"
         yield process
     finally:
