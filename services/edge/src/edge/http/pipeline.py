@@ -45,10 +45,9 @@ WHILE_TOTP_IS_MISSING = WHILE_PASSWORD_IS_TEMPORARY | {
 }
 
 _OWN_POLICY = frozenset({b"content-security-policy", b"referrer-policy", b"cache-control"})
-_WITH_FREE_NAME = re.compile(
-    r"/api/v1/openclaw/sessions/(?!\.{1,2}\Z)(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+", re.ASCII
-)
-"""The one path whose last part people choose: only there may it be escaped."""
+_CONVERSATIONS = "/api/v1/openclaw/sessions/"
+_ESCAPED_NAME = re.compile(r"(?!\.{1,2}\Z)(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+", re.ASCII)
+"""One part of a path (RFC 3986, section 3.3)."""
 _PLAIN_PATH = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_-.")
 
 _log = logging.getLogger(__name__)
@@ -242,9 +241,11 @@ class Pipeline:
 
 
 def _require_plain(path: str) -> None:
-    if _WITH_FREE_NAME.fullmatch(path):
-        return
-    if not _PLAIN_PATH.issuperset(path) or "//" in path or "/." in path:
+    if path.startswith(_CONVERSATIONS):  # the only things in paths whose names people choose
+        is_plain = _ESCAPED_NAME.fullmatch(path, len(_CONVERSATIONS)) is not None
+    else:
+        is_plain = _PLAIN_PATH.issuperset(path) and "//" not in path and "/." not in path
+    if not is_plain:
         raise NoSuchRoute("Nothing is served here.")
 
 
