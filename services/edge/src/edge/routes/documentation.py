@@ -109,6 +109,12 @@ _LIMIT_HEADERS = {
 _AGENT_HEADER = {
     "Peanut-Agent": {"description": "The id of the agent that answered.", "schema": {"type": "string"}},
 }
+_REPLAYED_HEADER = {
+    "Idempotency-Replayed": {
+        "description": "`true` when this is the answer to an earlier request with the same `Idempotency-Key`.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
 _FAILURE_HEADERS = {
     "Retry-After": {
         "description": "Seconds to wait, with 429 and 503.",
@@ -150,7 +156,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas |= {"Problem": _PROBLEM, "OpenAiError": _OPENAI_ERROR, **schemas_of_events()}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    document["components"]["headers"] = {**_LIMIT_HEADERS, **_AGENT_HEADER, **_FAILURE_HEADERS}
+    document["components"]["headers"] = {**_LIMIT_HEADERS, **_AGENT_HEADER, **_REPLAYED_HEADER, **_FAILURE_HEADERS}
     document["components"]["securitySchemes"] = {
         "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: `peanut_…`"},
         "session": {"type": "apiKey", "in": "cookie", "name": "__Host-session"},
@@ -161,7 +167,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
             if path in LIMITED:
                 _add_limits(operation)
             if path in (DISPATCH, CHAT, EMBEDDINGS):
-                operation["responses"]["200"]["headers"] |= _references(_AGENT_HEADER)
+                operation["responses"]["200"]["headers"] |= _references((*_AGENT_HEADER, *_REPLAYED_HEADER))
             if path.startswith(OPENAI):
                 operation["security"] = [{"apiKey": []}]
             elif path.startswith("/api/") and (method.upper(), path) not in PUBLIC:

@@ -15,6 +15,9 @@ AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "echo"]
 WITHOUT_ENDPOINT: frozenset[AgentType] = frozenset({"kilo", "echo"})
 """Types that have no endpoint and no API key of their own: the echo is built in, and Kilo's are kilo-bridge's."""
 
+WITHOUT_EMBEDDINGS: frozenset[AgentType] = frozenset({"anthropic", "kilo"})
+"""Types that cannot say where a text is in a space of theirs."""
+
 _ADDED_PATHS: dict[AgentType, tuple[str, ...]] = {
     "ollama": ("/api/chat",),
     "openai": ("/chat/completions",),
@@ -98,10 +101,21 @@ class Agent:
         """The host that its endpoint names; empty without one."""
         return urlsplit(self.endpoint or "").hostname or ""
 
-    def serves(self, model: str | None, tags: Iterable[str], models: Collection[str] | None = None) -> bool:
-        """Whether it is of that model, when one is asked for, has all of those tags, and is of one of `models`."""
+    def serves(
+        self,
+        model: str | None,
+        tags: Iterable[str],
+        models: Collection[str] | None = None,
+        *,
+        embeds: bool = False,
+    ) -> bool:
+        """Whether it is of that model, when one is asked for, has all of those tags, and is of one of `models`.
+
+        With `embeds` also whether it is of a type that has embeddings.
+        """
         return (
             (model is None or model == self.model)
+            and not (embeds and self.type in WITHOUT_EMBEDDINGS)
             and (models is None or self.model in models)
             and all(tag in self.tags for tag in tags)
         )
