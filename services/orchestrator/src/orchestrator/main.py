@@ -21,8 +21,11 @@ from orchestrator.domain.endpoint import EndpointPolicy
 from orchestrator.infrastructure.dialects.anthropic import Anthropic
 from orchestrator.infrastructure.dialects.ollama import Ollama
 from orchestrator.infrastructure.dialects.openai import Custom, OpenAi
+from orchestrator.infrastructure.echo import Echo
 from orchestrator.infrastructure.endpoint_guard import EndpointGuard
 from orchestrator.infrastructure.guarded_http import open_http
+from orchestrator.infrastructure.http_upstream import HttpUpstream
+from orchestrator.infrastructure.kilo import Kilo
 from orchestrator.infrastructure.kv_budgets import KvBudgets
 from orchestrator.infrastructure.kv_limits import KvLimits
 from orchestrator.infrastructure.sealed_secrets import SealedSecrets
@@ -30,7 +33,6 @@ from orchestrator.infrastructure.sql_agents import SqlAgents
 from orchestrator.infrastructure.sql_conversations import SqlConversations
 from orchestrator.infrastructure.sql_idempotency import SqlIdempotency
 from orchestrator.infrastructure.sql_usage import SqlUsage
-from orchestrator.infrastructure.upstreams import Echo, HttpUpstream, Kilo
 from orchestrator.interface.agents import agent_endpoints
 from orchestrator.interface.conversations import conversation_endpoints
 from orchestrator.interface.dispatch import dispatch_endpoints
