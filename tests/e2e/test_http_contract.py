@@ -48,7 +48,7 @@ def is_problem(answer: httpx.Response, status: int, reason: str | None = None) -
         (b'{"message": ""}', 422),
         (b'{"message": null}', 422),
         (b'{"message": "x", "unknown": 1}', 422),
-        (b'{"message": "x", "stream": true}', 422),
+        (b'{"message": "x", "stream": 1}', 422),
         (b'{"message": "x", "tags": "a"}', 422),
         (b'{"message": "x", "context": [{"role": "root", "content": "a"}]}', 422),
         (json.dumps({"message": "x" * 100_001}).encode(), 422),
