@@ -9,7 +9,7 @@ from typing import Any
 from shared.bus import Contract
 from shared.bus.cancelling import cancel_subject
 from shared.bus.records import create_subject, read_subject, record_subject
-from shared.contracts import audit, auth, openai, orchestrator, second_factor, sessions, users
+from shared.contracts import audit, auth, metrics, openai, orchestrator, second_factor, sessions, users
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
 
@@ -106,6 +106,8 @@ USERS = (
             openai.STREAM_CHAT,
             openai.CREATE_EMBEDDINGS,
             openai.LIST_MODELS,
+            metrics.READ_METRICS,
+            metrics.READ_TOTALS,
             audit.QUERY,
             audit.append_contract("edge"),
             *(health_contract(service) for service in SERVICES),

@@ -9,8 +9,10 @@ from orchestrator.application.agents import Agents
 from orchestrator.application.circuits import SharedCircuits
 from orchestrator.application.dispatching import Dispatching
 from orchestrator.application.limiting import Limiter
+from orchestrator.application.metrics import Metrics
 from orchestrator.application.monitor import Monitor
 from orchestrator.application.pool import Pool
+from orchestrator.application.recording import Recorder
 from orchestrator.application.registry import Registry
 from orchestrator.application.upstreams import Upstream
 from orchestrator.domain.agent import AgentType
@@ -24,9 +26,11 @@ from orchestrator.infrastructure.kv_budgets import KvBudgets
 from orchestrator.infrastructure.kv_limits import KvLimits
 from orchestrator.infrastructure.sealed_secrets import SealedSecrets
 from orchestrator.infrastructure.sql_agents import SqlAgents
+from orchestrator.infrastructure.sql_metrics import SqlMetrics
 from orchestrator.infrastructure.sql_usage import SqlUsage
 from orchestrator.infrastructure.upstreams import Echo, HttpUpstream, Kilo
 from orchestrator.interface.bus import endpoints
+from orchestrator.interface.metrics import metric_endpoints
 from orchestrator.settings import OrchestratorSettings
 from shared.audit import open_trail
 from shared.bus import CallContext, Nothing, connect
@@ -63,7 +67,10 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
     guard = EndpointGuard(EndpointPolicy(settings.allowed_hosts()))
     async with open_database(settings.database_of(SERVICE)) as database, open_http(guard) as http:
         store = SqlAgents(database)
-        usage = SqlUsage(database, replica=new_id().replace("-", ""))
+        replica = new_id().replace("-", "")
+        usage = SqlUsage(database, replica=replica)
+        sums = SqlMetrics(database, replica=replica)
+        recorder = Recorder(sums)
         upstreams: dict[AgentType, Upstream] = {
             "ollama": HttpUpstream(http, secrets, Ollama()),
             "openai": HttpUpstream(http, secrets, OpenAi()),
@@ -81,7 +88,8 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
         async with (
             monitor.watching(),
             usage.saving(),  # until after the last call has ended
-            cleaning_up(usage, now=utc_now),
+            recorder.saving(),
+            cleaning_up(usage, sums, now=utc_now),
             connect(
                 settings.nats_url,
                 service=SERVICE,
@@ -123,6 +131,8 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
             async with versions.publishing(), circuits.telling():
                 await pool.current()
                 await bus.serve(
-                    *endpoints(agents, dispatching, now=rfc3339_now), health_contract(SERVICE).answered_by(health)
+                    *endpoints(agents, dispatching, now=rfc3339_now),
+                    *metric_endpoints(Metrics(sums, pool, monitor, now=utc_now)),
+                    health_contract(SERVICE).answered_by(health),
                 )
                 yield

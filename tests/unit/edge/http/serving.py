@@ -10,6 +10,7 @@ from edge.http.pipeline import Handler, Pipeline
 from edge.http.request import Request
 from edge.http.response import Response, policy_headers
 from edge.http.server import serving
+from edge.metrics import Meter
 from tests.integration.ports import free_port
 
 
@@ -30,6 +31,7 @@ async def edge(handler: Handler, *, public_url: str = "http://localhost:3001") -
         origins=Origins(hosts=frozenset({"localhost"}), origins=frozenset({public_url})),
         addresses=ClientAddresses(()),
         refusals=refusals,
+        meter=Meter("edge-1"),
         policy=policy,
     )
     port = free_port()

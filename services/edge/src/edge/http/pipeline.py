@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from urllib.parse import parse_qsl
@@ -14,6 +15,7 @@ from edge.http.problems import problem
 from edge.http.request import MAX_BODY, Receive, Request, Scope
 from edge.http.response import Header, Response
 from edge.identities import Identities, Known
+from edge.metrics import Meter
 from edge.refusals import Refusals
 from shared.bus.notes import forget_notes, noted_headers
 from shared.errors import ErrorCode, FieldError, Forbidden, InvalidFields, Overloaded, PlatformError, Unavailable
@@ -28,6 +30,8 @@ HotRoutes = Mapping[tuple[str, str], Callable[[Request, Known], Awaitable[Respon
 API = "/api/"
 PUBLIC = frozenset({("POST", "/api/v1/auth/login"), ("POST", "/api/v1/auth/totp/verify")})
 OPTIONAL = frozenset({("GET", "/health")})
+GUARDED = frozenset({("GET", "/metrics")})
+"""What is for those who are known, though it is not below API."""
 WHILE_PASSWORD_IS_TEMPORARY = frozenset(
     {
         ("GET", "/health"),
@@ -84,6 +88,7 @@ class Pipeline:
         origins: Origins,
         addresses: ClientAddresses,
         refusals: Refusals,
+        meter: Meter,
         policy: Sequence[Header],
     ) -> None:
         self._hot = hot
@@ -92,6 +97,8 @@ class Pipeline:
         self._origins = origins
         self._addresses = addresses
         self._refusals = refusals
+        self._meter = meter
+        meter.in_flight = lambda: self._in_flight
         self._in_flight = 0
         self._policy = policy
         self._common = header_lines(policy)
@@ -100,6 +107,7 @@ class Pipeline:
         """One request; the answer leaves by its `Exchange`, not by ASGI messages."""
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is switched off in uvicorn's configuration")
+        began = time.perf_counter()
         request = self._request(scope, receive)
         forget_notes()  # those of the request before, which a pipelined one inherits
         self._in_flight += 1
@@ -121,6 +129,7 @@ class Pipeline:
             headers += [(name.lower().encode(), value.encode()) for name, value in notes.items()]
         headers += self._origins.cors(request)
         await exchange_of(scope).answer(response.status, common, headers, response.body)
+        self._meter.note(request, response.status, time.perf_counter() - began)
 
     def _request(self, scope: Scope, receive: Receive) -> Request:
         peer = scope["client"][0] if scope["client"] else ""
@@ -167,7 +176,7 @@ class Pipeline:
             self._origins.require_no_foreign_page(request)
             request.require_json()
             return None
-        if not request.path.startswith(API) and route not in OPTIONAL:
+        if not request.path.startswith(API) and route not in OPTIONAL and route not in GUARDED:
             return None
         credential = credential_of(request)
         if credential is None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Query, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from edge.http.pipeline import PUBLIC
+from edge.http.pipeline import GUARDED, PUBLIC
 from edge.routes.hot import AgentsQuery
 from shared import VERSION
 from shared.contracts.auth import User
@@ -140,7 +140,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
                 _add_limits(operation)
             if path == DISPATCH:
                 operation["responses"]["200"]["headers"] |= _references(_AGENT_HEADER)
-            if path.startswith("/api/") and (method.upper(), path) not in PUBLIC:
+            route = (method.upper(), path)
+            if route in GUARDED or (path.startswith("/api/") and route not in PUBLIC):
                 operation["security"] = [{"apiKey": []}, {"session": []}]
     return document
 

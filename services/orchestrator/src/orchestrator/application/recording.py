@@ -62,9 +62,7 @@ class Recorder:
 
     def _now(self) -> int:
         """The minute. It never goes back, as the clock may: a minute that is written and over must not begin again."""
-        minute = int(self._clock()) // 60
-        if minute > self._minute:
-            self._minute = minute
+        self._minute = max(self._minute, int(self._clock()) // 60)
         return self._minute
 
     async def _save_always(self) -> None:

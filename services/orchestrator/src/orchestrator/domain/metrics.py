@@ -74,7 +74,7 @@ class Sums:
     __slots__ = ("completion_tokens", "first_token", "latency", "latency_ms", "outcomes", "prompt_tokens")
 
     def __init__(self) -> None:
-        self.outcomes: dict[Outcome, int] = dict.fromkeys(OUTCOMES, 0)
+        self.outcomes: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.latency_ms = 0.0

@@ -1,5 +1,7 @@
 """What agents' attempts come to: by minute, by hour, and by day and since ever."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -41,7 +43,7 @@ def downgrade() -> None:
         op.drop_table(table)
 
 
-def _sums() -> list[sa.Column]:
+def _sums() -> list[sa.Column[Any]]:
     counts = ("success", "failed", "timeout", "refused", "cancelled", "prompt_tokens", "completion_tokens")
     return [
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in counts),
