@@ -29,8 +29,10 @@ from orchestrator.infrastructure.sql_agents import SqlAgents
 from orchestrator.infrastructure.sql_metrics import SqlMetrics
 from orchestrator.infrastructure.sql_usage import SqlUsage
 from orchestrator.infrastructure.upstreams import Echo, HttpUpstream, Kilo
-from orchestrator.interface.bus import endpoints
+from orchestrator.interface.agents import agent_endpoints
+from orchestrator.interface.dispatch import dispatch_endpoints
 from orchestrator.interface.metrics import metric_endpoints
+from orchestrator.interface.openai import openai_endpoints
 from orchestrator.settings import OrchestratorSettings
 from shared.audit import open_trail
 from shared.bus import CallContext, Nothing, connect
@@ -131,7 +133,9 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
             async with versions.publishing(), circuits.telling():
                 await pool.current()
                 await bus.serve(
-                    *endpoints(agents, dispatching, now=rfc3339_now),
+                    *agent_endpoints(agents),
+                    *dispatch_endpoints(dispatching, now=rfc3339_now),
+                    *openai_endpoints(dispatching, pool),
                     *metric_endpoints(Metrics(sums, pool, monitor, now=utc_now)),
                     health_contract(SERVICE).answered_by(health),
                 )

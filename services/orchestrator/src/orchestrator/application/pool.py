@@ -153,8 +153,9 @@ class Pool:
     ) -> Work:
         """Gives work to the named agent, or to the next of those with that model, one of `models` and those tags.
 
-        With `embeds` only to one that has embeddings, and not to those that were `tried`. Where all that fit are full it
-        waits for one, for QUEUE_WITHIN_S or `within_s`. An echo never stands in for an agent of another type that was tried or is full.
+        With `embeds` only to one that has embeddings, and not to those that were `tried`. Where all that fit are full
+        it waits for one, for QUEUE_WITHIN_S or `within_s`. An echo never stands in for an agent of another type that
+        was tried or is full.
 
         Raises AgentNotFound, NoAgentAvailable, InvalidFields when the named agent is of another model, and
         ModelNotAllowed when it, or the model that is asked for, is none of `models`.

@@ -17,7 +17,7 @@ from orchestrator.application.orders import ChatOrder, Choice, EmbeddingsOrder
 from orchestrator.application.pool import Pool
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.chat import Chat, Completion, Embeddings, Inputs
-from orchestrator.interface.event_streams import ChunkEvents, Outlet, usage_of
+from orchestrator.interface.event_streams import ChunkEvents, Outlet, StreamNotPlain, usage_of
 from shared.bus import CallContext, Endpoint, Kind
 from shared.bus.messages import invalid_fields
 from shared.contracts.openai import (
@@ -60,12 +60,11 @@ def openai_endpoints(dispatching: Dispatching, pool: Pool) -> list[Endpoint]:
     """What the orchestrator answers in OpenAI's words."""
 
     async def complete(body: bytes, context: CallContext) -> bytes:
-        await dispatching.admit(context)
+        require_may_dispatch(context)
         request, chat = _chat(body)
         if request.stream:
-            raise InvalidFields(
-                "A stream has to be asked for plainly.", errors=(FieldError("stream", 'write "stream"'),)
-            )
+            raise StreamNotPlain
+        await dispatching.admit(context)
         return await _completed(request, chat, body, context)
 
     async def stream(body: bytes, context: CallContext, outlet: Outlet) -> bytes:
