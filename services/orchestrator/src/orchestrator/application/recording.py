@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
@@ -30,21 +30,25 @@ class Recorder:
         self._keeper = keeper
         self._clock = clock
         self._minute = 0
+        self._ends_s = 0.0
+        self._current: dict[str, Sums] = {}
+        """Those of this minute, by agent."""
         self._minutes: dict[Key, Sums] = {}
-        """Those that may still grow, or are not written."""
+        """These, and those before that are not written."""
+        self._written: dict[Key, int] = {}
+        """How many attempts of these are written."""
         self._days: dict[Key, Sums] = {}
-        """What days come to without these."""
-        self._unsaved: set[Key] = set()
+        """What days come to without these minutes."""
         self._has_unsaved = asyncio.Event()
 
     def note(self, agent_id: str, attempted: Attempted) -> None:
         """An attempt has ended now. Costs about a microsecond and never fails."""
-        key = (agent_id, self._now())
-        sums = self._minutes.get(key)
+        if self._clock() >= self._ends_s:
+            self._begin_minute()
+        sums = self._current.get(agent_id)
         if sums is None:
-            sums = self._minutes[key] = Sums()
+            sums = self._current[agent_id] = self._minutes[agent_id, self._minute] = Sums()
         sums.add(attempted)
-        self._unsaved.add(key)
         self._has_unsaved.set()
 
     @asynccontextmanager
@@ -60,10 +64,11 @@ class Recorder:
             with suppress(DatabaseUnavailable):  # the log has it
                 await self._save()
 
-    def _now(self) -> int:
-        """The minute. It never goes back, as the clock may: a minute that is written and over must not begin again."""
-        self._minute = max(self._minute, int(self._clock()) // 60)
-        return self._minute
+    def _begin_minute(self) -> None:
+        """The minute before is over. Where the clock is set back it goes on: what is written must not begin again."""
+        self._minute = int(self._clock()) // 60
+        self._ends_s = (self._minute + 1) * 60.0
+        self._current = {}
 
     async def _save_always(self) -> None:
         while True:
@@ -73,19 +78,23 @@ class Recorder:
             await asyncio.sleep(SAVE_EVERY_S)
 
     async def _save(self) -> None:
-        unsaved, self._unsaved = self._unsaved, set()
         self._has_unsaved.clear()
+        unsaved = {key: sums for key, sums in self._minutes.items() if not self._is_written(key)}
         if not unsaved:
             return
+        counts = {key: sums.request_count for key, sums in unsaved.items()}
         try:
-            await self._keeper.save({key: self._minutes[key] for key in unsaved}, self._days_of(unsaved))
+            await self._keeper.save(unsaved, self._days_of(unsaved))
         except BaseException:
-            self._unsaved |= unsaved
             self._has_unsaved.set()
             raise
+        self._written.update(counts)
         self._close_past()
 
-    def _days_of(self, minutes: set[Key]) -> dict[Key, Sums]:
+    def _is_written(self, key: Key) -> bool:
+        return self._written.get(key) == self._minutes[key].request_count
+
+    def _days_of(self, minutes: Iterable[Key]) -> dict[Key, Sums]:
         """The days of these minutes, with all that they come to so far."""
         days = {_day_of(key): Sums() for key in minutes}
         for key, sums in days.items():
@@ -98,11 +107,13 @@ class Recorder:
 
     def _close_past(self) -> None:
         """Adds minutes that are over and written to their days, and forgets days that are."""
-        now = self._now()
-        for key in [key for key in self._minutes if key[1] < now and key not in self._unsaved]:
+        if self._clock() >= self._ends_s:
+            self._begin_minute()
+        for key in [key for key in self._minutes if key[1] < self._minute and self._is_written(key)]:
             self._days.setdefault(_day_of(key), Sums()).merge(self._minutes.pop(key))
+            del self._written[key]
         to_come = {_day_of(key) for key in self._minutes}
-        today = now // MINUTES_PER_DAY
+        today = self._minute // MINUTES_PER_DAY
         self._days = {key: sums for key, sums in self._days.items() if key[1] >= today or key in to_come}
 
 

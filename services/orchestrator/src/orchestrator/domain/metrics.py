@@ -167,7 +167,9 @@ def added_up(found: Iterable[Sums]) -> Sums:
 
 def _bucket(value: float) -> int:
     """Bucket 16 e + k, with k from 1 to 16, is of (2^(e-4) (1 + (k-1)/16), 2^(e-4) (1 + k/16)]."""
-    mantissa, exponent = frexp(min(max(value, SHORTEST_MS), LONGEST_MS))
+    if not SHORTEST_MS <= value <= LONGEST_MS:
+        value = min(max(value, SHORTEST_MS), LONGEST_MS)
+    mantissa, exponent = frexp(value)
     return 16 * exponent + ceil(mantissa * 32) + 32
 
 
