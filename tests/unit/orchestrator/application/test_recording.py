@@ -137,8 +137,8 @@ async def test_a_note_costs_three_microseconds(keeper: Keeper) -> None:
 
     def seconds() -> float:
         began = time.thread_time()
-        for _ in range(1000):
+        for _ in range(200):
             recorder.note("x", DONE)
         return time.thread_time() - began
 
-    assert min(seconds() for _ in range(20)) < 1000 * 3e-6
+    assert min(seconds() for _ in range(200)) < 200 * 3e-6
