@@ -10,7 +10,7 @@ from orchestrator.application.pool import Pool
 from orchestrator.domain.agent import Agent, AgentNotFound
 from orchestrator.domain.circuit import State
 from orchestrator.domain.health import Status
-from orchestrator.domain.metrics import MINUTES_PER_DAY, WINDOWS, Sums, added_up, series
+from orchestrator.domain.metrics import MINUTES_PER_DAY, WINDOWS, Sums, added_up
 from shared.bus import CallContext
 from shared.principal import Role
 
@@ -18,11 +18,8 @@ from shared.principal import Role
 class MetricStore(Protocol):
     """Where the sums of all replicas are kept. All methods raise DatabaseUnavailable."""
 
-    async def between(self, agent_id: str, start: int, end: int) -> list[tuple[int, Sums]]:
-        """An agent's sums from minute `start` to `end`, which are whole hours if they are long ago.
-
-        Each with the minute that it begins in.
-        """
+    async def series(self, agent_id: str, steps: range) -> list[Sums]:
+        """An agent's sums in each of the steps, which begin in these minutes; in whole hours when it is long ago."""
         ...
 
     async def of_day(self, agent_id: str, day: int) -> Sums:
@@ -30,7 +27,7 @@ class MetricStore(Protocol):
         ...
 
     async def since_ever(self) -> dict[str, Sums]:
-        """The sums of every agent that ever was given work, as far as they are not forgotten. They never fall."""
+        """What every agent has done that ever was given work and is not forgotten, but first tokens. It never falls."""
         ...
 
 
@@ -71,9 +68,9 @@ class Metrics:
             raise AgentNotFound(agent_id)
         minute = int(self._now().timestamp()) // 60
         steps = WINDOWS[window].steps(minute)
-        found = series(steps, await self._store.between(agent_id, steps.start, steps.stop))
+        series = await self._store.series(agent_id, steps)
         today = await self._store.of_day(agent_id, minute // MINUTES_PER_DAY)
-        return Measured(agent_id, steps, found, added_up(found), today)
+        return Measured(agent_id, steps, series, added_up(series), today)
 
     async def totals(self, context: CallContext) -> list[Total]:
         """What each agent of the pool has done."""

@@ -62,10 +62,14 @@ class Histogram:
                 return (low + high) / 2
         return None
 
-    def up_to(self, bound: float) -> int:
-        """How many values are at most `bound`; exact for bounds of buckets, such as 25 times a power of two."""
-        last = _bucket(bound)
-        return sum(count for index, count in self.counts.items() if index <= last)
+    def up_to(self, bounds: Iterable[float]) -> list[int]:
+        """How many values are at most each of the rising bounds; exact for bounds of buckets, as 25 times 2^n is."""
+        found, so_far, buckets = [], 0, sorted(self.counts, reverse=True)
+        for last in map(_bucket, bounds):
+            while buckets and buckets[-1] <= last:
+                so_far += self.counts[buckets.pop()]
+            found.append(so_far)
+        return found
 
 
 class Sums:
@@ -147,14 +151,6 @@ WINDOWS: Mapping[str, Window] = {
     "7d": Window(7 * MINUTES_PER_DAY, 2 * 60),
     "30d": Window(30 * MINUTES_PER_DAY, 6 * 60),
 }
-
-
-def series(steps: range, found: Iterable[tuple[int, Sums]]) -> list[Sums]:
-    """The sums of each step. What was `found` comes with the minute it begins in, which is in one of the steps."""
-    made = [Sums() for _ in steps]
-    for minute, sums in found:
-        made[(minute - steps.start) // steps.step].merge(sums)
-    return made
 
 
 def added_up(found: Iterable[Sums]) -> Sums:

@@ -1,8 +1,9 @@
 """What agents' attempts come to, in SQL: by minute and replica, by hour, and by day and replica."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import (
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Float,
     Index,
     Row,
+    Select,
     String,
     Table,
     Text,
@@ -19,14 +21,17 @@ from sqlalchemy import (
     bindparam,
     delete,
     insert,
+    literal,
     select,
     tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.domain.metrics import MINUTES_PER_DAY, MINUTES_PER_HOUR, OUTCOMES, Histogram, Sums, added_up
+from orchestrator.domain.metrics import MINUTES_PER_DAY, MINUTES_PER_HOUR, OUTCOMES, Histogram, Sums
 from orchestrator.infrastructure.sql_agents import AGENTS, METADATA, REGISTRY
 from shared.database import Database
+
+T = TypeVar("T")
 
 KEEP_MINUTES = 25 * MINUTES_PER_HOUR
 KEEP_HOURS = 31 * 24
@@ -75,6 +80,12 @@ DAYS = Table(
 _MINUTE_KEY = (MINUTES.c.agent_id, MINUTES.c.minute, MINUTES.c.replica)
 _HOUR_KEY = (HOURS.c.agent_id, HOURS.c.hour)
 _DAY_KEY = (DAYS.c.agent_id, DAYS.c.day, DAYS.c.replica)
+_EVER: Select[Any] = select(
+    *(column for column in DAYS.c if column is not DAYS.c.first_token), literal("[]").label("first_token")
+)
+
+PIECE = 32
+"""Rows that are read in a go: a busy agent's day has 1,440 of them for each replica, at 20 to 40 µs."""
 
 
 class SqlMetrics:
@@ -96,11 +107,9 @@ class SqlMetrics:
             await _replace(connection, MINUTES, _MINUTE_KEY, of_minutes)
             await _replace(connection, DAYS, _DAY_KEY, of_days)
 
-    async def between(self, agent_id: str, start: int, end: int) -> list[tuple[int, Sums]]:
-        """An agent's sums from minute `start` to `end`, which are whole hours if they are long ago.
-
-        Each with the minute that it begins in.
-        """
+    async def series(self, agent_id: str, steps: range) -> list[Sums]:
+        """An agent's sums in each of the steps, which begin in these minutes; in whole hours when it is long ago."""
+        start, end = steps.start, steps.stop
         of_minutes = select(MINUTES).where(
             MINUTES.c.agent_id == agent_id, MINUTES.c.minute >= start, MINUTES.c.minute < end
         )
@@ -111,22 +120,25 @@ class SqlMetrics:
         async with self._database.snapshot() as connection:
             minutes = (await connection.execute(of_minutes)).all()
             hours = (await connection.execute(of_hours)).all()
-        found = [(row.hour * MINUTES_PER_HOUR, _to_sums(row)) for row in hours]
-        return found + [(row.minute, _to_sums(row)) for row in minutes]
+        found = [(row.hour * MINUTES_PER_HOUR, row) for row in hours] + [(row.minute, row) for row in minutes]
+        series = [Sums() for _ in steps]
+        async for minute, row in _in_pieces(found):
+            _merge(series[(minute - start) // steps.step], row)
+        return series
 
     async def of_day(self, agent_id: str, day: int) -> Sums:
         """An agent's sums of a day of UTC, counted since the Unix epoch."""
         asked = select(DAYS).where(DAYS.c.agent_id == agent_id, DAYS.c.day == day)
         async with self._database.reading() as connection:
-            return added_up([_to_sums(row) for row in await connection.execute(asked)])
+            return _to_sums(*await connection.execute(asked))
 
     async def since_ever(self) -> dict[str, Sums]:
-        """The sums of every agent that ever was given work, as far as they are not forgotten. They never fall."""
+        """What every agent has done that ever was given work and is not forgotten, but first tokens. It never falls."""
         async with self._database.reading() as connection:
-            rows = (await connection.execute(select(DAYS))).all()
+            rows = (await connection.execute(_EVER)).all()
         found: dict[str, Sums] = {}
-        for row in rows:
-            found.setdefault(row.agent_id, Sums()).merge(_to_sums(row))
+        async for row in _in_pieces(rows):
+            _merge(found.setdefault(row.agent_id, Sums()), row)
         return found
 
     async def remove_expired(self, *, now: datetime, limit: int) -> int:
@@ -174,7 +186,7 @@ async def _roll_up_minutes(connection: AsyncConnection, *, before: int, limit: i
         key = {"agent_id": first.agent_id, "hour": hour}
         is_it = and_(HOURS.c.agent_id == first.agent_id, HOURS.c.hour == hour)
         before_now = (await connection.execute(select(HOURS).where(is_it))).all()
-        sums = added_up([_to_sums(row) for row in (*before_now, *minutes)])
+        sums = _to_sums(*before_now, *minutes)
         await _replace(connection, HOURS, _HOUR_KEY, [{**key, **_to_row(sums)}])
         gone += len(minutes)
     return gone
@@ -187,7 +199,7 @@ async def _roll_up_days(connection: AsyncConnection, *, before: int, limit: int)
         is_ever = and_(DAYS.c.agent_id == agent_id, DAYS.c.replica == ALL_REPLICAS)
         ever = await _taken(connection, DAYS, _DAY_KEY, is_ever, 1)
         rows = [*ever, *(row for row in past if row.agent_id == agent_id)]
-        sums = added_up([_to_sums(row) for row in rows])
+        sums = _to_sums(*rows)
         key = {"agent_id": agent_id, "day": max(row.day for row in rows), "replica": ALL_REPLICAS}
         await connection.execute(insert(DAYS).values({**key, **_to_row(sums)}))
     return len(past)
@@ -238,15 +250,29 @@ def _to_row(sums: Sums) -> dict[str, Any]:
     }
 
 
-def _to_sums(row: Row[Any]) -> Sums:
+def _to_sums(*rows: Row[Any]) -> Sums:
     sums = Sums()
-    sums.outcomes = {outcome: getattr(row, outcome) for outcome in OUTCOMES}
-    sums.prompt_tokens = row.prompt_tokens
-    sums.completion_tokens = row.completion_tokens
-    sums.latency_ms = row.latency_ms
-    sums.latency = _to_histogram(row.latency)
-    sums.first_token = _to_histogram(row.first_token)
+    for row in rows:
+        _merge(sums, row)
     return sums
+
+
+def _merge(sums: Sums, row: Row[Any]) -> None:
+    for outcome in OUTCOMES:
+        sums.outcomes[outcome] += getattr(row, outcome)
+    sums.prompt_tokens += row.prompt_tokens
+    sums.completion_tokens += row.completion_tokens
+    sums.latency_ms += row.latency_ms
+    sums.latency.merge(_buckets(row.latency))
+    sums.first_token.merge(_buckets(row.first_token))
+
+
+async def _in_pieces(rows: Sequence[T]) -> AsyncIterator[T]:
+    """The rows, between which others of this process have their turn."""
+    for number, row in enumerate(rows, start=1):
+        yield row
+        if number % PIECE == 0:
+            await asyncio.sleep(0)
 
 
 def _to_text(histogram: Histogram) -> str:
@@ -254,6 +280,6 @@ def _to_text(histogram: Histogram) -> str:
     return orjson.dumps([number for bucket in sorted(histogram.counts.items()) for number in bucket]).decode()
 
 
-def _to_histogram(text: str) -> Histogram:
+def _buckets(text: str) -> Iterable[tuple[int, int]]:
     numbers = iter(orjson.loads(text))
-    return Histogram(dict(zip(numbers, numbers, strict=True)))
+    return zip(numbers, numbers, strict=True)

@@ -101,7 +101,7 @@ def _total(total: Total) -> AgentTotal:
         tokens_out=sums.completion_tokens,
         latency=LatencyTotals(
             bounds=list(BOUNDS_S),
-            counts=[sums.latency.up_to(bound * 1000) for bound in BOUNDS_S],
+            counts=sums.latency.up_to(bound * 1000 for bound in BOUNDS_S),
             count=sums.latency.total,
             sum_seconds=round(sums.latency_ms / 1000, 6),
         ),
