@@ -11,6 +11,7 @@ from edge.http.pipeline import Pipeline
 from edge.http.response import policy_headers
 from edge.http.server import serving
 from edge.identities import Identities
+from edge.live_events import LiveEvents
 from edge.metrics import Meter
 from edge.refusals import Refusals
 from edge.routes.app import behind_pipeline, fastapi_app, routes_of
@@ -45,9 +46,11 @@ async def main(stop: Stop) -> None:
         activity = Activity(bus)
         identities = Identities(bus, activity)
         await identities.start()
+        events = LiveEvents(bus, identities)
+        await events.start()
         meter = Meter(instance)
         app = fastapi_app(bus, HealthCheck(bus), Exposition(bus, meter))
-        hot = hot_routes(bus)
+        hot = hot_routes(bus, events)
         meter.route_of = routes_of(app, [path for _, path in hot])
         refusals = Refusals(trail, route_of=meter.route_of)
         policy = policy_headers(https=settings.own_origin.startswith("https://"))
@@ -67,6 +70,7 @@ async def main(stop: Stop) -> None:
             activity.reporting(),
             meter.watching(),
             serving(pipeline, host=settings.host, port=settings.port, is_proxy=addresses.is_proxy, policy=policy),
+            events.telling(),
         ):
             _log.info("ready", extra={"address": f"http://{settings.host}:{settings.port}"})
             await stop.wait()
