@@ -162,7 +162,6 @@ async def test_a_scrape_tells_of_this_edge_of_all_services_and_of_all_agents() -
     assert (latency, found["peanut_agent_latency_seconds_sum", "01"]) == ([1, 2, 3], 1.5)
 
 
-@pytest.mark.asvs("8.2.1")
 async def test_only_those_who_are_known_may_look() -> None:
     async with edge(FakeBus()) as client:
         anonymous = await client.get("/metrics")

@@ -14,7 +14,8 @@ from shared.bus.discovery import Replica
 from shared.contracts.metrics import READ_TOTALS, AgentTotal
 from shared.errors import PlatformError
 
-GATHER_WITHIN_S = 0.2
+GATHER_WITHIN_S = 0.5
+"""Long enough for a busy machine: a replica that is not heard in this time is told to be down."""
 TOTALS_WITHIN_S = 0.85
 """Prometheus has its answer within a second; a read is given to another replica when one is silent for 0.75 s."""
 
