@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
-from edge.http.pipeline import PUBLIC
+from edge.http.pipeline import GUARDED, PUBLIC
 from edge.http.problems import OPENAI
 from edge.routes.hot_descriptions import CHAT, DISPATCH, EMBEDDINGS, hot_descriptions, schemas_of_events
 from shared import VERSION
@@ -168,9 +168,10 @@ def describe(app: FastAPI) -> dict[str, Any]:
                 _add_limits(operation)
             if path in (DISPATCH, CHAT, EMBEDDINGS):
                 operation["responses"]["200"]["headers"] |= _references((*_AGENT_HEADER, *_REPLAYED_HEADER))
+            route = (method.upper(), path)
             if path.startswith(OPENAI):
                 operation["security"] = [{"apiKey": []}]
-            elif path.startswith("/api/") and (method.upper(), path) not in PUBLIC:
+            elif route in GUARDED or (path.startswith("/api/") and route not in PUBLIC):
                 operation["security"] = [{"apiKey": []}, {"session": []}]
     return document
 
