@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from deploy.nats.agent_keys import new_pair
 from deploy.nats.keys import public_keys
 from deploy.nats.permissions import USERS, configuration
 from shared.bus import Bus, connect
@@ -18,19 +19,24 @@ from tests.integration.programs import nats_server
 class Nats:
     """A nats-server process that can be killed, paused and started again on the same port."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *agents: str) -> None:
         self.directory = directory
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self.config = directory / "nats.conf"
         keys = public_keys(directory, [user.name for user in USERS])
-        self.config.write_text(
-            configuration(keys, host="127.0.0.1", port=self.port, store_dir=directory / "jetstream"), encoding="utf-8"
-        )
+        self.seeds = {agent: new_pair() for agent in agents}
+        known = {agent: key for agent, (_, key) in self.seeds.items()}
+        text = configuration(keys, host="127.0.0.1", port=self.port, store_dir=directory / "jetstream", agents=known)
+        self.config.write_text(text, encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
 
     def nkey(self, user: str) -> Path:
         return self.directory / f"{user}.nk"
+
+    def seed(self, user: str) -> str:
+        """Of a user, or of a bus agent by its id."""
+        return self.seeds[user][0] if user in self.seeds else self.nkey(user).read_text()
 
     def start(self) -> None:
         with open(self.directory / "nats.log", "ab") as log:
