@@ -1,4 +1,4 @@
-"""An agent that says things backwards: `AGENT_ID=… NATS_URL=… python bus_agent.py backwards.nk`; pip install nats-py."""
+"""An agent that says things backwards: `AGENT_ID=… NATS_URL=… python bus_agent.py backwards.nk`, with nats-py."""
 
 import asyncio
 import json
@@ -30,8 +30,11 @@ async def main() -> None:
         else:
             await say(asked.reply, {"choices": [{"message": {"content": " ".join(words)}}]})
 
-    await bus.subscribe(f"peanut.agent.{os.environ['AGENT_ID']}.chat", queue="agent", cb=chat)
-    await bus.subscribe(f"peanut.agent.{os.environ['AGENT_ID']}.probe", queue="agent", cb=lambda m: m.respond(b""))
+    async def probe(asked: nats.aio.msg.Msg) -> None:
+        await say(asked.reply)
+
+    for answer in (chat, probe):
+        await bus.subscribe(f"peanut.agent.{os.environ['AGENT_ID']}.{answer.__name__}", queue="agent", cb=answer)
     await asyncio.Event().wait()
 
 

@@ -117,7 +117,7 @@ def _step(choice: Mapping[str, Any]) -> Delta:
 
 
 def _delta(choice: Mapping[str, Any]) -> Delta:
-    index, delta, reason = choice.get("index", 0), choice.get("delta") or {}, choice.get("finish_reason")
+    index, delta, reason = choice.get("index", 0), choice["delta"], choice.get("finish_reason")
     if type(index) is not int or not 0 <= index < MAX_CHOICES or not isinstance(delta, dict):
         raise ValueError("not a choice")
     return Delta(index, delta, reason if reason is None else text(reason))
