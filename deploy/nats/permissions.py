@@ -36,6 +36,8 @@ class BusUser:
     asks_versions_of: tuple[str, ...] = ()
     hears_versions_of: tuple[str, ...] = ()
     owns_versions: tuple[str, ...] = ()
+    tells: tuple[events.Event[Any], ...] = ()
+    hears: tuple[events.Event[Any], ...] = ()
     discovers: bool = False
     passes_principal: bool = False
     keeps: str | None = None
@@ -59,16 +61,16 @@ class BusUser:
         calls += [cancel_subject(service, self.name) for service in sorted(ending)]
         streams = [f"{flow_of(service)}>" for service in self.streams_from]
         streams += [f"{streams_of(user.name)}>" for user in USERS if self.name in user.streams_from]
-        events = [version_subject(name) for name in self.owns_versions]
+        told = [version_subject(name) for name in self.owns_versions] + [event.subject for event in self.tells]
         records = (
             [create_subject(self.keeps), read_subject(self.keeps), record_subject(self.keeps)] if self.keeps else []
         )
         others = (["$SRV.>"] if self.discovers else []) + ([ASKED_AT] if self.asks_agents else [])
-        return (*calls, *streams, *events, *self.shares, *records, *others)
+        return (*calls, *streams, *told, *self.shares, *records, *others)
 
     @property
     def may_subscribe(self) -> tuple[str, ...]:
-        """The own inbox and streams, the own calls (in the queue group only), their end, versions and discovery."""
+        """The own inbox and streams, the own calls (in the queue group only), their end, what is told, discovery."""
         own = [f"_INBOX_{self.name}.>"]
         if self.streams_from:
             own.append(f"{streams_of(self.name)}>")
@@ -76,8 +78,8 @@ class BusUser:
             own.append(f"{flow_of(self.name)}>")
         if self.serves:
             own += [f"peanut.{self.name}.> {self.name}", cancel_subject(self.name, "*"), *_discovery_of(self.name)]
-        heard = (*self.asks_versions_of, *self.hears_versions_of)
-        return (*own, *self.shares, *(version_subject(name) for name in heard))
+        heard = [version_subject(name) for name in (*self.asks_versions_of, *self.hears_versions_of)]
+        return (*own, *self.shares, *heard, *(event.subject for event in self.hears))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ USERS = (
             *(health_contract(service) for service in SERVICES),
         ),
         asks_versions_of=(auth.IDENTITIES,),
+        hears=(events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED),
     ),
     BusUser(
         name="auth",
@@ -164,6 +167,7 @@ USERS = (
         calls=(audit.append_contract("orchestrator"),),
         hears_versions_of=(orchestrator.AGENTS,),
         owns_versions=(orchestrator.AGENTS,),
+        tells=(events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED),
         keeps=orchestrator.LIMITS,
         shares=(orchestrator.CIRCUITS,),
         asks_agents=True,

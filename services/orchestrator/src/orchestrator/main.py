@@ -11,10 +11,11 @@ from orchestrator.application.circuits import SharedCircuits
 from orchestrator.application.dispatching import Dispatching
 from orchestrator.application.limiting import Limiter
 from orchestrator.application.monitor import Monitor
+from orchestrator.application.news import News
 from orchestrator.application.pool import Pool
 from orchestrator.application.registry import Registry
 from orchestrator.application.upstreams import Upstream
-from orchestrator.domain.agent import AgentType
+from orchestrator.domain.agent import Agent, AgentType
 from orchestrator.domain.endpoint import EndpointPolicy
 from orchestrator.infrastructure.bus_agents import BusAgents
 from orchestrator.infrastructure.dialects.anthropic import Anthropic
@@ -37,6 +38,7 @@ from shared.audit import open_trail
 from shared.bus import CallContext, Nothing, connect
 from shared.clean_up import cleaning_up
 from shared.clock import rfc3339_now, utc_now
+from shared.contracts.events import AgentChange
 from shared.contracts.health import Health, health_contract
 from shared.contracts.orchestrator import AGENTS, CIRCUITS, LIMITS
 from shared.database import open_database
@@ -102,9 +104,13 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
             registry = Registry(store, watch)
             pool = Pool(registry, monitor)
 
-            async def announce(number: int, id: str) -> None:
+            news = News(bus.publish, now=utc_now)
+            monitor.on_status = news.health_changed
+
+            async def announce(number: int, agent: Agent, change: AgentChange) -> None:
                 registry.wrote(number)
-                await versions.changed(number, id)
+                await versions.changed(number, agent.id)
+                news.agent_changed(agent, change)
 
             agents = Agents(
                 store=store,
@@ -126,7 +132,7 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
             circuits = SharedCircuits(monitor, partial(bus.publish, CIRCUITS), instance=bus.instance)
             await bus.subscribe(CIRCUITS, circuits.hear)
             await watch.start()
-            async with versions.publishing(), circuits.telling():
+            async with versions.publishing(), circuits.telling(), news.telling():
                 await pool.current()
                 await bus.serve(
                     *agent_endpoints(agents),
