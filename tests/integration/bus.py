@@ -15,17 +15,20 @@ from shared.bus import Bus, connect
 from tests.integration.ports import free_port
 from tests.integration.programs import nats_server
 
+BUS_AGENTS = ("0193a3c0-0000-7000-8000-000000000001", "0193a3c0-0000-7000-8000-000000000002")
+"""Ids of agents that the server knows."""
+
 
 class Nats:
     """A nats-server process that can be killed, paused and started again on the same port."""
 
-    def __init__(self, directory: Path, *agents: str) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self.config = directory / "nats.conf"
         keys = public_keys(directory, [user.name for user in USERS])
-        self.seeds = {agent: new_pair() for agent in agents}
+        self.seeds = {agent: new_pair() for agent in BUS_AGENTS}
         known = {agent: key for agent, (_, key) in self.seeds.items()}
         text = configuration(keys, host="127.0.0.1", port=self.port, store_dir=directory / "jetstream", agents=known)
         self.config.write_text(text, encoding="utf-8")

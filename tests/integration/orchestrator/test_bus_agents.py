@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -15,24 +15,15 @@ from orchestrator.domain.chat import Chat, Completion, Delta, Inputs, Piece
 from orchestrator.infrastructure import bus_agents
 from orchestrator.infrastructure.bus_agents import BusAgents
 from shared.bus import Bus
-from tests.integration.bus import Nats, bus_as
+from tests.integration.bus import BUS_AGENTS, Nats, bus_as
 from tests.integration.orchestrator.agents_on_the_bus import COMPLETION, OnTheBus, hangs, on_the_bus, word
 from tests.integration.shared.clients import client_as, may_publish, may_subscribe
 from tests.integration.shared.waiting import until
 from tests.unit.orchestrator.agents import agent
 
-ID = "0193a3c0-0000-7000-8000-000000000001"
-OTHER = "0193a3c0-0000-7000-8000-000000000002"
+ID, OTHER = BUS_AGENTS
 AGENT = agent("b", id=AgentId(ID), type="bus", endpoint=None, max_tokens=100)
 CHAT = Chat(messages=[{"role": "user", "content": "Hello"}])
-
-
-@pytest.fixture(scope="module")
-def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
-    server = Nats(tmp_path_factory.mktemp("nats"), ID, OTHER)
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture
