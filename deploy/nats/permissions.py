@@ -11,7 +11,7 @@ from shared.bus.cancelling import cancel_subject
 from shared.bus.records import create_subject, read_subject, record_subject
 from shared.bus.streams import flow_of, streams_of
 from shared.bus.talks import talks_with
-from shared.contracts import audit, auth, events, openai, orchestrator, second_factor, sessions, users
+from shared.contracts import audit, auth, conversations, events, openai, orchestrator, second_factor, sessions, users
 from shared.contracts.bus_agents import ASKED_AT, QUEUE, agent_subject
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
@@ -142,6 +142,9 @@ USERS = (
             orchestrator.MAINTAIN_AGENT,
             orchestrator.REMOVE_AGENT,
             orchestrator.CHECK_AGENT,
+            conversations.LIST_CONVERSATIONS,
+            conversations.GET_CONVERSATION,
+            conversations.DELETE_CONVERSATION,
             orchestrator.DISPATCH,
             orchestrator.STREAM_DISPATCH,
             openai.COMPLETE_CHAT,

@@ -8,7 +8,9 @@ from functools import partial
 from orchestrator.application.agent_keys import AgentKeys
 from orchestrator.application.agents import Agents
 from orchestrator.application.circuits import SharedCircuits
+from orchestrator.application.conversations import Conversations
 from orchestrator.application.dispatching import Dispatching
+from orchestrator.application.idempotency import Idempotency
 from orchestrator.application.limiting import Limiter
 from orchestrator.application.monitor import Monitor
 from orchestrator.application.news import News
@@ -21,16 +23,21 @@ from orchestrator.infrastructure.bus_agents import BusAgents
 from orchestrator.infrastructure.dialects.anthropic import Anthropic
 from orchestrator.infrastructure.dialects.ollama import Ollama
 from orchestrator.infrastructure.dialects.openai import Custom, OpenAi
+from orchestrator.infrastructure.echo import Echo
 from orchestrator.infrastructure.endpoint_guard import EndpointGuard
 from orchestrator.infrastructure.guarded_http import open_http
+from orchestrator.infrastructure.http_upstream import HttpUpstream
+from orchestrator.infrastructure.kilo import Kilo
 from orchestrator.infrastructure.kv_budgets import KvBudgets
 from orchestrator.infrastructure.kv_limits import KvLimits
 from orchestrator.infrastructure.sealed_secrets import SealedSecrets
 from orchestrator.infrastructure.sql_agents import SqlAgents
+from orchestrator.infrastructure.sql_conversations import SqlConversations
+from orchestrator.infrastructure.sql_idempotency import SqlIdempotency
 from orchestrator.infrastructure.sql_usage import SqlUsage
-from orchestrator.infrastructure.upstreams import Echo, HttpUpstream, Kilo
 from orchestrator.interface.agent_keys import agent_key_endpoints
 from orchestrator.interface.agents import agent_endpoints
+from orchestrator.interface.conversations import conversation_endpoints
 from orchestrator.interface.dispatch import dispatch_endpoints
 from orchestrator.interface.openai import openai_endpoints
 from orchestrator.settings import OrchestratorSettings
@@ -70,6 +77,9 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
     guard = EndpointGuard(EndpointPolicy(settings.allowed_hosts()))
     async with open_database(settings.database_of(SERVICE)) as database, open_http(guard) as http:
         store = SqlAgents(database)
+        conversation_store = SqlConversations(database, settings.key())
+        claims = SqlIdempotency(database, settings.key())
+        idempotency = Idempotency(claims, now=utc_now, new_id=new_id)
         usage = SqlUsage(database, replica=new_id().replace("-", ""))
         upstreams: dict[AgentType, Upstream] = {
             "ollama": HttpUpstream(http, secrets, Ollama()),
@@ -88,7 +98,8 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
         async with (
             monitor.watching(),
             usage.saving(),  # until after the last call has ended
-            cleaning_up(usage, now=utc_now),
+            idempotency.keeping_claims(),  # the same
+            cleaning_up(usage, conversation_store, claims, now=utc_now),
             connect(
                 settings.nats_url,
                 service=SERVICE,
@@ -124,6 +135,9 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
                 now=utc_now,
                 new_id=new_id,
             )
+            conversations = Conversations(
+                conversation_store, trail, Cursors(settings.key(), "conversations"), now=utc_now, new_id=new_id
+            )
             records = await bus.records(LIMITS)
             budgets = KvBudgets(records, usage, now=utc_now)
             bus.on_reconnect(budgets.tell_again)
@@ -137,8 +151,9 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
                 await bus.serve(
                     *agent_endpoints(agents),
                     *agent_key_endpoints(AgentKeys(pool, trail)),
-                    *dispatch_endpoints(dispatching, now=rfc3339_now),
-                    *openai_endpoints(dispatching, pool),
+                    *dispatch_endpoints(dispatching, conversations, idempotency, now=rfc3339_now),
+                    *openai_endpoints(dispatching, pool, idempotency),
+                    *conversation_endpoints(conversations),
                     health_contract(SERVICE).answered_by(health),
                 )
                 yield

@@ -135,10 +135,10 @@ class Bus:
         return records
 
     def talk(
-        self, subject: str, body: bytes, headers: Mapping[str, str], *, who: str, max_message: int, max_bytes: int
+        self, subject: str, body: bytes, headers: Mapping[str, str], *, who: str, max_unread: int
     ) -> AbstractAsyncContextManager[Talk]:
         """Asks somebody who is no service, and hears what comes back while the block runs; see `Talks.begin`."""
-        return self._talks.begin(subject, body, headers, who=who, max_message=max_message, max_bytes=max_bytes)
+        return self._talks.begin(subject, body, headers, who=who, max_unread=max_unread)
 
     async def replicas(self, service: str, *, within: float) -> list[Replica]:
         """Every replica of `service` that says so in `within` seconds; at most MAX_REPLICAS, each once."""

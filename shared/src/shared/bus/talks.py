@@ -22,7 +22,7 @@ def talks_with(user: str, who: str) -> str:
 
 
 class TalkedTooMuch(PlatformError):
-    """More came back than may; what came after that was not kept."""
+    """More came back, faster than it was heard, than is kept."""
 
 
 class Said(NamedTuple):
@@ -35,10 +35,10 @@ class Said(NamedTuple):
 class Talk:
     """One question, and what comes back for it. `reply` is the subject on which that comes."""
 
-    def __init__(self, reply: str, *, max_message: int, max_bytes: int) -> None:
+    def __init__(self, reply: str, *, max_unread: int) -> None:
         self.reply = reply
-        self._max_message = max_message
-        self._left = max_bytes
+        self._max_unread = max_unread
+        self._unread = 0
         self._waiting: deque[tuple[bytes, bytes]] = deque()
         self._failure: Exception | None = None
         self._news = asyncio.Event()
@@ -55,6 +55,7 @@ class Talk:
             raise self._failure
         said = [Said(body, read_headers(headers) if headers else {}) for body, headers in self._waiting]
         self._waiting.clear()
+        self._unread = 0
         if self._failure is None:
             self._news.clear()
         return said
@@ -72,10 +73,9 @@ class Talk:
         if not body and headers and read_headers(headers).get(STATUS) == "503":
             self.end(NoResponder("Nobody listens there."))
             return
-        size = len(body) + len(headers)
-        self._left -= size
-        if size > self._max_message or self._left < 0:
-            self.end(TalkedTooMuch("More came back than may."))
+        self._unread += len(body) + len(headers)
+        if self._unread > self._max_unread:
+            self.end(TalkedTooMuch("More came back than is kept."))
             return
         self._waiting.append((body, headers))
         self._news.set()
@@ -93,9 +93,9 @@ class Talks:
 
     @asynccontextmanager
     async def begin(
-        self, subject: str, body: bytes, headers: Mapping[str, str], *, who: str, max_message: int, max_bytes: int
+        self, subject: str, body: bytes, headers: Mapping[str, str], *, who: str, max_unread: int
     ) -> AsyncIterator[Talk]:
-        """Asks, and hears what comes back while the block runs: messages of a size, and of a size together.
+        """Asks, and hears what comes back while the block runs; of that at most `max_unread` bytes wait to be heard.
 
         `who` is asked, and has to be permitted to publish to `talks_with(<user>, who)`. Raises TooLarge or Unavailable
         when that cannot be asked.
@@ -104,7 +104,7 @@ class Talks:
         if len(body) + len(block) + HEADERS_ROOM > self._client.max_payload:
             raise TooLarge("This is larger than a message on the bus may be.")
         reply = f"{talks_with(self._user, who)[:-1]}{self._process}.{next(self._tokens):x}"
-        talk = Talk(reply, max_message=max_message, max_bytes=max_bytes)
+        talk = Talk(reply, max_unread=max_unread)
         try:
             subscription = await self._client.hear(talk.reply, talk.hear)
         except NatsError as error:

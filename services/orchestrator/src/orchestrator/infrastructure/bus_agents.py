@@ -1,30 +1,31 @@
 """Agents that connect to the bus themselves, each with a key of its own. What they are told is docs/bus-agents.md."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from itertools import takewhile
-from typing import Any
 
 import orjson
 
 from orchestrator.application.upstreams import Take, UpstreamFailure, UpstreamRefusal, UpstreamTimeout
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.chat import Chat, Completion, Embeddings, Inputs
-from orchestrator.infrastructure.bus_answers import (
-    NotUnderstood,
-    StreamedAnswer,
-    completion_of,
-    deltas_of,
-    embeddings_of,
-)
+from orchestrator.domain.chat import Chat, Completion, Delta, Embeddings, Inputs
+from orchestrator.infrastructure.bus_answers import StreamedAnswer
+from orchestrator.infrastructure.dialects.embeddings import OpenAiEmbeddings
+from orchestrator.infrastructure.dialects.openai import OpenAi
+from orchestrator.infrastructure.dialects.options import NOT_OPENAIS, cannot
+from orchestrator.infrastructure.dialects.parts import NOT_UNDERSTOOD
+from orchestrator.infrastructure.dialects.reading import steps_of
 from shared.bus import Bus, NoResponder, OutcomeUnknown, Said, Talk, TalkedTooMuch
 from shared.clock import unix_ms
 from shared.contracts.bus_agents import DEADLINE, ERROR, ERROR_CODE, REFUSED, SEQUENCE, agent_subject
 from shared.errors import TooLarge, Unavailable
 
-MAX_ANSWER = 4 * 1024 * 1024
-MAX_MESSAGE = 1024 * 1024
+MAX_UNREAD = 4 * 1024 * 1024
+"""Bytes that may have come and not been read yet, and so of any message."""
+MAX_STREAM_BYTES = 64 * 1024 * 1024
+"""As much as of a stream over HTTP, most of which is the frames around what is said."""
 MAX_WORDS = 200
 LOOK_EVERY_S = 2.0
 """How often it is looked whether an agent that works is still connected."""
@@ -44,44 +45,50 @@ class BusAgents:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self._dialect = OpenAi()
+        self._embeddings = OpenAiEmbeddings()
 
     async def complete(self, agent: Agent, chat: Chat, *, within_s: float) -> Completion:
         """See Upstream."""
-        async with self._asked(agent, "chat", _chat_request(agent, chat), within_s) as call:
+        async with self._asked(agent, "chat", self._request(agent, chat, streams=False), within_s) as call:
             answer = await call.answer()
-        with _understood():
-            return completion_of(answer)
+        return self._completion(answer, chat)
 
     async def stream(self, agent: Agent, chat: Chat, take: Take, *, within_s: float, silence_s: float) -> Completion:
         """See Upstream. Who answers a request for a stream with one whole answer has its pieces made of that."""
-        streamed = StreamedAnswer()
-        async with self._asked(agent, "chat", _chat_request(agent, chat, stream=True), within_s) as call:
+        streamed, size = StreamedAnswer(chat), 0
+        async with self._asked(agent, "chat", self._request(agent, chat, streams=True), within_s) as call:
             while not streamed.has_ended:
                 said = await call.heard(silence_s)
                 if not streamed.has_begun and SEQUENCE not in said[0].headers:
                     call.is_over = True
-                    with _understood():
-                        completion = completion_of(said[0].body)
-                    await take(deltas_of(completion))
-                    return Completion(completion.text, completion.prompt_tokens, completion.completion_tokens)
-                with _understood():
-                    deltas = streamed.add(said)
+                    completion = self._completion(said[0].body, chat)
+                    await take(steps_of(completion.choices) or [Delta(0, {"content": completion.text}, "stop")])
+                    return replace(completion, choices=(), body=None)
+                size += sum(len(one.body) for one in said)
+                if size > MAX_STREAM_BYTES:
+                    raise UpstreamFailure(f"its answer is larger than {MAX_STREAM_BYTES >> 20} MiB")
+                with _understood("its answer is not that of a model"):
+                    steps = streamed.add(said)
                 call.is_over = call.is_over or streamed.has_ended
-                if deltas:
-                    await take(deltas)
-        return streamed.completion
+                if steps:
+                    await take(steps)
+        return streamed.completion()
 
     async def embed(self, agent: Agent, inputs: Inputs, *, within_s: float) -> Embeddings:
         """See Upstream."""
-        request = {**inputs.options, "model": agent.model, "input": inputs.inputs, "encoding_format": "float"}
+        request = self._embeddings.request(agent, inputs)
         try:
             async with self._asked(agent, "embeddings", request, within_s) as call:
                 answer = await call.answer()
         except NotConnected:
             await self.probe(agent, within_s=within_s)
             raise UpstreamRefusal("it makes no embeddings", is_free=True, is_callers=True) from None
-        with _understood():
-            return embeddings_of(answer, inputs=len(inputs.inputs))
+        with _understood("its answer is not that of a model that makes embeddings"):
+            embeddings = self._embeddings.embeddings(orjson.loads(answer))
+        if len(embeddings.vectors) != len(inputs.inputs):
+            raise UpstreamFailure("its answer has not an embedding for each input")
+        return embeddings
 
     async def probe(self, agent: Agent, *, within_s: float) -> str:
         """Asks whether it is there; raises UpstreamFailure. No process of it on the bus is known at once."""
@@ -90,13 +97,21 @@ class BusAgents:
                 await _Call(talk, within_s).answer()
         return "Answers."
 
+    def _request(self, agent: Agent, chat: Chat, *, streams: bool) -> bytes:
+        try:
+            return self._dialect.request(agent, chat, (), streams=streams)
+        except NOT_UNDERSTOOD as error:
+            raise cannot(NOT_OPENAIS) from error
+
+    def _completion(self, answer: bytes, chat: Chat) -> Completion:
+        with _understood("its answer is not that of a model"):
+            return self._dialect.completion(answer, chat)
+
     @asynccontextmanager
-    async def _asked(
-        self, agent: Agent, verb: str, request: Mapping[str, Any], within_s: float
-    ) -> AsyncIterator["_Call"]:
+    async def _asked(self, agent: Agent, verb: str, request: bytes, within_s: float) -> AsyncIterator["_Call"]:
         """A call under way. An agent whose answer nobody waits for any more is told so."""
         with _told():
-            async with self._talk(agent, verb, orjson.dumps(request), within_s) as talk:
+            async with self._talk(agent, verb, request, within_s) as talk:
                 call = _Call(talk, within_s)
                 watch = asyncio.create_task(self._watch(agent, talk))
                 try:
@@ -110,9 +125,7 @@ class BusAgents:
     async def _talk(self, agent: Agent, verb: str, body: bytes, within_s: float) -> AsyncIterator[Talk]:
         headers = {DEADLINE: str(unix_ms() + int(within_s * 1000))}
         subject = agent_subject(agent.id, verb)
-        async with self._bus.talk(
-            subject, body, headers, who=agent.id, max_message=MAX_MESSAGE, max_bytes=MAX_ANSWER
-        ) as talk:
+        async with self._bus.talk(subject, body, headers, who=agent.id, max_unread=MAX_UNREAD) as talk:
             yield talk
 
     async def _watch(self, agent: Agent, talk: Talk) -> None:
@@ -173,16 +186,6 @@ class _Call:
             raise NotConnected from error
 
 
-def _chat_request(agent: Agent, chat: Chat, *, stream: bool = False) -> dict[str, Any]:
-    """OpenAI's request. What the agent may use at most holds for whatever its caller wishes."""
-    request = {"temperature": agent.temperature, **chat.options, "model": agent.model, "messages": chat.messages}
-    limit = "max_completion_tokens" if "max_completion_tokens" in chat.options else "max_tokens"
-    request[limit] = min(chat.options.get(limit, agent.max_tokens), agent.max_tokens)
-    if chat.choices > 1:
-        request["n"] = chat.choices
-    return {**request, "stream": True, "stream_options": {"include_usage": True}} if stream else request
-
-
 def _failure_of(said: Said, *, is_free: bool) -> UpstreamFailure:
     """What the agent itself says of how it failed."""
     told = " ".join(said.headers[ERROR].split())
@@ -201,8 +204,7 @@ def _told() -> Iterator[None]:
     except TooLarge as error:
         raise UpstreamRefusal("the request is too large for the bus", is_free=True, is_callers=True) from error
     except TalkedTooMuch as error:
-        words = f"its answer is larger than {MAX_ANSWER >> 20} MiB, or a message of it than {MAX_MESSAGE >> 20}"
-        raise UpstreamFailure(words) from error
+        raise UpstreamFailure(f"more than {MAX_UNREAD >> 20} MiB came of its answer at once") from error
     except OutcomeUnknown as error:
         raise UpstreamFailure("the bus broke while it worked") from error
     except Unavailable as error:
@@ -210,8 +212,8 @@ def _told() -> Iterator[None]:
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
+def _understood(otherwise: str) -> Iterator[None]:
     try:
         yield
-    except NotUnderstood as error:
-        raise UpstreamFailure(str(error)) from error
+    except NOT_UNDERSTOOD as error:
+        raise UpstreamFailure(otherwise) from error
