@@ -33,8 +33,8 @@ def program(settings: Settings) -> Program:
 def reload(settings: Settings) -> None:
     """Has the server that runs read its configuration anew, as it is now.
 
-    Connections stay, but those whose key is gone. Answers to calls under way do not come through any more: with the
-    configuration the server forgets whom it has let answer whom. Raises `Problem` when `make up` does not run it.
+    Connections stay, but those whose key is gone, and calls under way go on: services may answer each other by lasting
+    permissions, where the server forgets those for single calls. Raises `Problem` when `make up` does not run it.
     """
     _configured(settings)
     running = next((each for each in state.read(settings.run_dir).processes if each.service == catalogue.BUS), None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.bus import Contract, Kind
-from shared.bus.cancelling import cancel_subject
+from shared.bus.cancelling import cancel_subject, replies_of
 from shared.bus.records import create_subject, read_subject, record_subject
 from shared.bus.streams import flow_of, streams_of
 from shared.bus.talks import talks_with
@@ -50,10 +50,16 @@ class BusUser:
         return tuple(sorted({contract.service for contract in self.calls if contract.kind is Kind.STREAM}))
 
     @property
-    def may_publish(self) -> tuple[str, ...]:
-        """Subjects of calls, of their cancelling and their streams, events and records.
+    def asks(self) -> frozenset[str]:
+        """The services that it calls."""
+        called = (*self.calls, *(version_contract(name) for name in self.asks_versions_of))
+        return frozenset(contract.service for contract in called)
 
-        Replies go by allow_responses.
+    @property
+    def may_publish(self) -> tuple[str, ...]:
+        """Subjects of calls, of their cancelling and their streams, of answers to its own, events and records.
+
+        Who asks in discovery is answered by allow_responses.
         """
         calls = [contract.subject for contract in self.calls]
         calls += [version_contract(name).subject for name in self.asks_versions_of]
@@ -61,12 +67,13 @@ class BusUser:
         calls += [cancel_subject(service, self.name) for service in sorted(ending)]
         streams = [f"{flow_of(service)}>" for service in self.streams_from]
         streams += [f"{streams_of(user.name)}>" for user in USERS if self.name in user.streams_from]
+        answers = [f"{replies_of(user.name, self.name)}>" for user in USERS if self.name in user.asks]
         told = [version_subject(name) for name in self.owns_versions] + [event.subject for event in self.tells]
         records = (
             [create_subject(self.keeps), read_subject(self.keeps), record_subject(self.keeps)] if self.keeps else []
         )
         others = (["$SRV.>"] if self.discovers else []) + ([ASKED_AT] if self.asks_agents else [])
-        return (*calls, *streams, *told, *self.shares, *records, *others)
+        return (*calls, *streams, *answers, *told, *self.shares, *records, *others)
 
     @property
     def may_subscribe(self) -> tuple[str, ...]:

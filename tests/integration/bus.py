@@ -46,6 +46,18 @@ class Nats:
             self._process = subprocess.Popen([nats_server(), "-c", str(self.config)], stdout=log, stderr=log)
         _wait_for_port(self.port)
 
+    def read_anew(self) -> None:
+        """Has it read its configuration, and returns when it has."""
+        assert self._process is not None
+        log = self.directory / "nats.log"
+        before = log.read_text().count("Reloaded server configuration")
+        self._process.send_signal(signal.SIGHUP)
+        for _ in range(500):
+            if log.read_text().count("Reloaded server configuration") > before:
+                return
+            time.sleep(0.01)
+        raise AssertionError("the configuration was not read anew")
+
     def kill(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)

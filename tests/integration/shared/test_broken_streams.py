@@ -270,11 +270,11 @@ async def test_a_stream_with_an_odd_name_is_not_begun(nats: Nats, work: Work, id
 
     async with client_as(nats, "edge") as (client, _), bus_as(nats, "orchestrator") as orchestrator:
         await orchestrator.serve(STREAM.streamed_by(work.write))
-        await client.subscribe("_INBOX_edge.x-1.*", cb=hear)
+        await client.subscribe("_INBOX_edge.orchestrator.x-1.*", cb=hear)
         await client.publish(
             STREAM.subject,
             b"",
-            reply="_INBOX_edge.x-1.1",
+            reply="_INBOX_edge.orchestrator.x-1.1",
             headers={**to_headers(within(5), unix_ms()), "Peanut-Stream": id},
         )
         await until(lambda: len(heard) == 1)

@@ -38,6 +38,7 @@ OTHERS = (
     orchestrator.CIRCUITS,
     "peanut.circuit.auth",
     *(f"_INBOX_{name}.x.1" for name in NAMES),
+    *(f"_INBOX_{caller}.{service}.x.1" for caller in NAMES for service in NAMES),
     *(f"peanut.cancel.{service}.{caller}" for service in NAMES for caller in NAMES),
     "peanut.cancel",
     "peanut.cancel.orchestrator",
@@ -134,6 +135,13 @@ WILDCARDS = (
 STREAMS_SENT_BY = {"edge": "peanut.flow.orchestrator.", "orchestrator": "peanut.stream.edge."}
 STREAMS_HEARD_BY = {"edge": "peanut.stream.edge.", "orchestrator": "peanut.flow.orchestrator."}
 
+CALLERS_OF = {
+    "audit": ("edge", "auth", "orchestrator"),
+    "auth": ("edge", "operator"),
+    "orchestrator": ("edge", "operator"),
+    "edge": ("edge",),
+}
+
 everybody = pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
 each_agent = pytest.mark.parametrize("agent", [BusAgent(id) for id in BUS_AGENTS], ids=["one", "other"])
 
@@ -149,7 +157,8 @@ async def test_a_user_publishes_what_the_table_says_and_nothing_else(nats: Nats,
     streams = {subject for subject in SUBJECTS if subject.startswith(STREAMS_SENT_BY.get(user.name, "none"))}
     agents = {s for s in SUBJECTS if s.startswith("peanut.agent.") and user.name == "orchestrator"}
     told = {subject for subject in user.may_publish if ">" not in subject}
-    assert allowed == told | discovery | records | streams | agents
+    answers = {f"_INBOX_{caller}.{user.name}.x.1" for caller in CALLERS_OF.get(user.name, ())}
+    assert allowed == told | discovery | records | streams | agents | answers
 
 
 @pytest.mark.asvs("8.3.1")

@@ -26,6 +26,7 @@ def test_who_may_not_pass_on_a_principal_reaches_nothing_that_acts_on_one(user: 
     harmless |= {version_subject(name) for name in user.owns_versions} | set(user.shares)
     harmless |= {event.subject for event in user.tells}
     harmless |= {"peanut.stream.edge.>", "peanut.agent.>"} if user.name == "orchestrator" else set()
+    harmless |= {f"_INBOX_{caller.name}.{user.name}.>" for caller in USERS}
     harmless |= {"$JS.limits.API.STREAM.CREATE.KV_limits", "$JS.limits.API.STREAM.MSG.GET.KV_limits", "$KV.limits.>"}
 
     assert user.passes_principal or set(user.may_publish) <= harmless
@@ -53,13 +54,14 @@ def test_an_event_is_told_by_its_service_alone(user: BusUser) -> None:
 
 
 @everybody
-def test_nobody_publishes_to_a_wildcard_but_discovery_streams_agents_and_records(user: BusUser) -> None:
+def test_nobody_publishes_to_a_wildcard_but_discovery_streams_agents_records_and_answers(user: BusUser) -> None:
     allowed = {
         "edge": {"$SRV.>", "peanut.flow.orchestrator.>"},
         "orchestrator": {"$KV.limits.>", "peanut.stream.edge.>", "peanut.agent.>"},
     }.get(user.name, set())
+    answers = {f"_INBOX_{caller.name}.{user.name}.>" for caller in USERS if user.name in caller.asks}
 
-    assert {subject for subject in user.may_publish if re.search(r"[*>]", subject)} <= allowed
+    assert {subject for subject in user.may_publish if re.search(r"[*>]", subject)} <= allowed | answers
 
 
 @everybody

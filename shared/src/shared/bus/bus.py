@@ -49,7 +49,7 @@ class Bus:
         process = f"{instance}-{random.getrandbits(48):x}"
         self._responder = Responder(client, service, process)
         self._inbox = f"{inbox_of(service)}{process}"
-        self._requester = Requester(client, service, self._inbox)
+        self._requester = Requester(client, service, process)
         self._talks = Talks(client, service, process)
         self._inlets = Inlets(client, self._requester, f"{service}.{process}")
         self._discovery = Discovery(client, service, instance, self._responder)
