@@ -180,7 +180,7 @@ class Producer:
 
     async def chunk(self, number: int, body: bytes) -> None:
         inbox, id = self.asked[0].reply.split("."), (self.asked[0].headers or {})["Peanut-Stream"]
-        subject = f"peanut.stream.edge.{inbox[1]}.{id}"
+        subject = f"peanut.stream.edge.{inbox[2]}.{id}"
         await self.client.publish(subject, number.to_bytes(4, "big") + body, reply=self.flow)
 
     async def end(self, chunks: int) -> None:
