@@ -11,7 +11,18 @@ from shared.bus.cancelling import cancel_subject, replies_of
 from shared.bus.records import create_subject, read_subject, record_subject
 from shared.bus.streams import flow_of, streams_of
 from shared.bus.talks import talks_with
-from shared.contracts import audit, auth, conversations, events, openai, orchestrator, second_factor, sessions, users
+from shared.contracts import (
+    audit,
+    auth,
+    conversations,
+    events,
+    metrics,
+    openai,
+    orchestrator,
+    second_factor,
+    sessions,
+    users,
+)
 from shared.contracts.bus_agents import ASKED_AT, QUEUE, agent_subject
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
@@ -158,6 +169,8 @@ USERS = (
             openai.STREAM_CHAT,
             openai.CREATE_EMBEDDINGS,
             openai.LIST_MODELS,
+            metrics.READ_METRICS,
+            metrics.READ_TOTALS,
             audit.QUERY,
             audit.append_contract("edge"),
             *(health_contract(service) for service in SERVICES),
