@@ -42,6 +42,9 @@ key: environment ## an API key for trying things
 admin-password: environment ## a new password for the first admin, or EMAIL=...
 	@$(LOCAL) admin-password
 
+agent-key: environment ## a key for an agent of type bus: AGENT=<its id or name>
+	@$(LOCAL) agent-key
+
 test: environment ## unit, integration, end-to-end and chaos tests
 	@$(VENV)/pytest
 
@@ -79,4 +82,4 @@ clean: ## remove the environment and caches; .env and data stay
 environment:
 	@$(BOOTSTRAP) deploy/local/bootstrap.py
 
-.PHONY: help up down status logs dev run key admin-password test coverage check format lock bench asvs clean environment
+.PHONY: help up down status logs dev run key admin-password agent-key test coverage check format lock bench asvs clean environment

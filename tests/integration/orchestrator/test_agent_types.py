@@ -550,6 +550,8 @@ async def test_kilo_takes_no_work_from_others(edge: Bus) -> None:
     [
         ({"type": "kilo", "endpoint": "https://api.kilo.ai"}, "endpoint"),
         ({"type": "kilo", "api_key": CANARY}, "apiKey"),
+        ({"type": "bus", "endpoint": "https://example.org"}, "endpoint"),
+        ({"type": "bus", "api_key": CANARY}, "apiKey"),
         ({"type": "echo", "api_key": CANARY}, "apiKey"),
         ({"type": "anthropic"}, "endpoint"),
         ({"type": "custom"}, "endpoint"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from nats.errors import Error as NatsError
 
-from shared.bus.cancelling import cancel_subject, inbox_of
+from shared.bus.cancelling import cancel_subject, inbox_of, replies_of
 from shared.bus.client import BusClient
 from shared.bus.context import CallContext, to_headers
 from shared.bus.contract import Contract
@@ -77,10 +77,10 @@ class Requester:
     call fails as soon as either is known, because a replica says each second that it still works on it.
     """
 
-    def __init__(self, client: BusClient, user: str, inbox: str) -> None:
+    def __init__(self, client: BusClient, user: str, process: str) -> None:
         self._client = client
         self._user = user
-        self._inbox = inbox
+        self._process = process
         self._tokens = count()
         self._pending: dict[str, Pending] = {}
         self._untold: list[tuple[str, str]] = []
@@ -89,7 +89,7 @@ class Requester:
 
     async def start(self) -> None:
         """Subscribes to the inbox."""
-        await self._client.hear(f"{self._inbox}.*", self._receive)
+        await self._client.hear(f"{inbox_of(self._user)}*.{self._process}.*", self._receive)
 
     async def exchange(
         self,
@@ -147,7 +147,7 @@ class Requester:
         token = f"{next(self._tokens):x}"
         ends = contract.kind.ends_with_its_caller
         call = Pending(loop.create_future(), token, service, ends, now + remaining, now, patience)
-        send = partial(self._client.send, contract.subject, body, reply=f"{self._inbox}.{token}", headers=headers)
+        send = partial(self._client.send, contract.subject, body, reply=self._reply(service, token), headers=headers)
         if ask_again_after is not None:
             call.ask_again, call.ask_again_at = send, now + ask_again_after
         call.timer = loop.call_at(call.due, self._look_after, call)
@@ -188,8 +188,11 @@ class Requester:
         except TimeoutError:
             raise Unavailable("The bus is not reachable.") from None
 
+    def _reply(self, service: str, token: str) -> str:
+        return f"{replies_of(self._user, service)}{self._process}.{token}"
+
     def _cancel(self, service: str, token: str) -> None:
-        call = f"{self._inbox}.{token}".removeprefix(inbox_of(self._user))
+        call = self._reply(service, token).removeprefix(inbox_of(self._user))
         try:
             self._client.send(cancel_subject(service, self._user), call.encode())
         except NatsError:
