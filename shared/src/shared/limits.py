@@ -113,9 +113,8 @@ class Charge(NamedTuple):
     @property
     def reset_s(self) -> int:
         """Seconds, rounded up, until the next try passes after a block, or until the window ends."""
-        end = max(self.record.blocked_until, self.at)
-        if end == self.at:
-            end = self.record.began + self.policy.window
+        blocked_until = self.record.blocked_until
+        end = blocked_until if blocked_until > self.at else self.record.began + self.policy.window
         return -((self.at - end) // _SECOND)
 
 

@@ -8,6 +8,7 @@ task that works on the call; a task that it starts notes for itself alone.
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
+from datetime import timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -52,9 +53,9 @@ def note_limit(state: LimitState) -> None:
 
 def note_charge(charge: Charge) -> None:
     """The same of what came of a try."""
-    policy = charge.policy
-    window_s = int(policy.window.total_seconds())
-    note_limit(LimitState(policy.name, policy.quota, window_s, charge.remaining, charge.reset_s))
+    rule = charge.policy
+    policy = _policy_of_window(rule.name, rule.quota, rule.window)
+    _note_limits({rule.name: (policy, f'"{rule.name}";r={charge.remaining};t={charge.reset_s}')})
 
 
 def note_agent(id: str) -> None:
@@ -91,8 +92,9 @@ def hear_notes(headers: Mapping[str, str]) -> None:
     """Notes what a reply says; what is not said as `noted_headers` says it is left out."""
     if LIMITS in headers:
         _hear_limits(headers.get(POLICIES, ""), headers[LIMITS])
-    if _ID.fullmatch(headers.get(AGENT, "")):
-        note_agent(headers[AGENT])
+    agent = headers.get(AGENT)
+    if agent is not None and _is_id(agent):
+        note_agent(agent)
     if headers.get(REPLAYED) == "true":
         note_replayed()
 
@@ -103,9 +105,9 @@ def forget_notes() -> None:
 
 
 def _hear_limits(policies: str, states: str) -> None:
-    policy, state = _POLICY.fullmatch(policies), _STATE.fullmatch(states)
-    if policy and state and policy[1] == state[1]:  # one limit, as on nearly every call that has met any
-        _note_limits({policy[1]: (policies, states)})
+    name, state = _name_of_one(policies), _STATE.fullmatch(states)
+    if name and state and name == state[1]:  # one limit, as on nearly every call that has met any
+        _note_limits({name: (policies, states)})
         return
     known = {match[1]: match[0] for match in _each(_POLICY, policies)}
     heard = {match[1]: (known[match[1]], match[0]) for match in _each(_STATE, states) if match[1] in known}
@@ -121,6 +123,23 @@ def _note_limits(told: Mapping[str, tuple[str, str]]) -> None:
 @lru_cache(maxsize=1024)
 def _policy(name: str, quota: int, window_s: int) -> str:
     return f'"{name}";q={quota};w={window_s}'
+
+
+@lru_cache(maxsize=1024)
+def _policy_of_window(name: str, quota: int, window: timedelta) -> str:
+    return _policy(name, quota, int(window.total_seconds()))
+
+
+@lru_cache(maxsize=1024)
+def _name_of_one(policies: str) -> str:
+    """The name of the policy where it is one, else nothing. There are few policies, and each reply names some."""
+    policy = _POLICY.fullmatch(policies)
+    return policy[1] if policy else ""
+
+
+@lru_cache(maxsize=4096)
+def _is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
 
 
 def _each(form: re.Pattern[str], items: str) -> list[re.Match[str]]:

@@ -1,6 +1,7 @@
 """One connection: sends one request at a time and parses its answer, strictly and within bounds."""
 
 import asyncio
+import socket
 import ssl
 from typing import Protocol, cast
 
@@ -16,6 +17,8 @@ MAX_INTERIM_ANSWERS = 16
 HIGH_WATER_BYTES = 64 * 1024
 """So much waits to be read before the server is kept from sending more; what one system call reads comes on top."""
 MAX_IDLE_S = 60.0
+RECEIVE_BUFFER_BYTES = 32 * 1024
+"""What the system takes of an answer before it is read; Linux doubles it."""
 
 
 class Owner(Protocol):
@@ -96,6 +99,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
         self._transport = cast(asyncio.Transport, transport)
+        # The kernel would let it grow to megabytes: tokens would be old when they are read, and a hundred streams
+        # that bring 256 KB each (what uvloop reads at once) keep the loop from everything else for a second.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Parses what has arrived."""

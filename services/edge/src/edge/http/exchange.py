@@ -5,8 +5,8 @@ waits for a body that is mostly there: a fifth of what an answer costs the edge.
 """
 
 import asyncio
-from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import MutableMapping, Sequence
+from types import TracebackType
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -56,23 +56,24 @@ class Exchange:
         """The request's body if all of it has arrived."""
         return None if self._cycle.more_body else bytes(self._cycle.body)
 
-    @contextmanager
-    def while_client_waits(self) -> Iterator[None]:
+    def while_client_waits(self) -> "_WhileClientWaits":
         """Cancels the block when the client leaves; raises ClientLeft then, and at once when it has left before."""
+        return _WhileClientWaits(self)
+
+    def begin_waiting(self) -> None:
+        """The current task ends when the client leaves; raises ClientLeft when it has left before."""
         if self._cycle.transport.is_closing():
             raise ClientLeft("The client has left.")
         self._cycle.flow.resume_reading()  # who does not read, as behind a large body, hears of no end
         self._task = asyncio.current_task()
         self._waited_for.add(self)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if self._is_left and self._task is not None and not self._task.uncancel():
-                raise ClientLeft("The client has left.") from None
-            raise  # the server stops
-        finally:
-            self._waited_for.discard(self)
-            self._task = None
+
+    def end_waiting(self, error: BaseException | None) -> None:
+        """The task goes on for itself; raises ClientLeft where the client's leaving has cancelled it."""
+        task, self._task = self._task, None
+        self._waited_for.discard(self)
+        if isinstance(error, asyncio.CancelledError) and self._is_left and task is not None and not task.uncancel():
+            raise ClientLeft("The client has left.") from None  # otherwise the server stops
 
     def leave(self) -> None:
         """The connection is lost."""
@@ -181,6 +182,23 @@ class Exchange:
             if not self._cycle.flow.write_paused:
                 self._write(COMMENT)
         self._timer = loop.call_later(KEEP_ALIVE_S - quiet, self._keep_alive)
+
+
+class _WhileClientWaits:
+    """A class, as a generator with `contextmanager` takes longer, and every dispatch waits in one."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __enter__(self) -> None:
+        self._exchange.begin_waiting()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exchange.end_waiting(error)
 
 
 def header_lines(headers: Sequence[Header]) -> bytes:

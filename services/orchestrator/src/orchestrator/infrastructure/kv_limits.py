@@ -57,7 +57,9 @@ class _Bucket(JoinedRecord[None, Charge]):
         if not self._permits or not record.began <= now < self._ends:
             return None
         self._permits -= 1
-        return Charge(self.policy, record._replace(count=record.count - self._permits), now, is_refused=False)
+        # Not `_replace`, which takes four times as long: nearly every request comes by here.
+        counted = Record(record.began, record.blocked_until, record.count - self._permits, record.level)
+        return Charge(self.policy, counted, now, is_refused=False)
 
     async def decide(self, value: bytes | None, wishes: Sequence[None]) -> tuple[bytes | None, Sequence[Charge]]:
         """Charges all wishes, and takes some permits more."""
