@@ -45,9 +45,10 @@ def test_a_version_is_published_by_its_owner_alone(user: BusUser) -> None:
 
 
 @everybody
-def test_nobody_publishes_to_a_wildcard_but_discovery_streams_and_records(user: BusUser) -> None:
+def test_nobody_publishes_to_a_wildcard_but_discovery_calls_of_a_replica_streams_and_records(user: BusUser) -> None:
+    direct = {subject for subject in user.may_publish if re.fullmatch(r"peanut\.direct\.[a-z]+\.\*\.[a-z.]+", subject)}
     allowed = {
-        "edge": {"$SRV.>", "peanut.flow.orchestrator.>"},
+        "edge": {"$SRV.>", "peanut.flow.orchestrator.>", *direct},
         "orchestrator": {"$KV.limits.>", "peanut.stream.edge.>"},
     }.get(user.name, set())
 
