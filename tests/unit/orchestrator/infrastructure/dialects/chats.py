@@ -10,7 +10,7 @@ from orchestrator.infrastructure.dialects.dialect import Dialect
 from tests.unit.orchestrator.agents import agent
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
-TOOL = {
+TOOL: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "weather",
@@ -19,7 +19,7 @@ TOOL = {
     },
 }
 CALL = {"id": "call:1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Ulm"}'}}
-WITH_TOOLS = [
+WITH_TOOLS: list[dict[str, Any]] = [
     {"role": "developer", "content": "Be brief."},
     {"role": "user", "content": [{"type": "text", "text": "See:"}, {"type": "image_url", "image_url": {"url": PNG}}]},
     {"role": "assistant", "content": None, "tool_calls": [CALL, {**CALL, "id": "call:2"}]},

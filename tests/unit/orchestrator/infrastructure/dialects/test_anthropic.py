@@ -83,7 +83,7 @@ def test_a_conversation_with_tools_and_images_is_told_in_its_words() -> None:
             {
                 "name": "weather",
                 "description": "Tells the weather.",
-                "input_schema": TOOL["function"]["parameters"],  # type: ignore[index]  # a dict of JSON
+                "input_schema": TOOL["function"]["parameters"],
             }
         ],
         "tool_choice": {"type": "any"},

@@ -1,5 +1,6 @@
 """Ollama's dialect: OpenAI's words become its own, and back."""
 
+from functools import partial
 from typing import Any
 
 import orjson
@@ -130,8 +131,7 @@ def test_a_stream_is_read_wherever_it_is_cut() -> None:
     stream = b"".join(lines) + line("", done=True)
 
     for place in range(len(stream) + 1):
-        ids = iter("ab")
-        steps, completion = read(Ollama(lambda ids=ids: next(ids)), chat(tools=[TOOL]), stream[:place], stream[place:])
+        steps, completion = read(Ollama(partial(next, iter("ab"))), chat(tools=[TOOL]), stream[:place], stream[place:])
 
         calls = [{"id": id, "name": "weather", "arguments": '{"city":"Ulm"}'} for id in "ab"]
         assert answer_of(steps) == {"text": "Grüß Gott.", "calls": calls, "reason": "tool_calls"}
