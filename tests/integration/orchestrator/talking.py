@@ -1,5 +1,6 @@
 """Upstreams of each type that talk to a server over HTTP, without the rest of the platform."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class Talk:
     upstreams: dict[AgentType, HttpUpstream]
     secrets: SealedSecrets
     pieces: list[Piece] = field(default_factory=list)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set with the first piece."""
 
     def agent(self, type: AgentType) -> Agent:
         sealed = self.secrets.seal("a", self.server.address, KEY)
@@ -45,6 +48,7 @@ class Talk:
 
     async def take(self, piece: Piece) -> None:
         self.pieces.append(piece)
+        self.begun.set()
 
     @property
     def steps(self) -> Sequence[Delta]:

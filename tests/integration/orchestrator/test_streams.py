@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -57,7 +57,7 @@ async def test_events_are_passed_through_while_they_arrive(talk: Talk) -> None:
 
     talk.server.chat = halting
     answering = asyncio.create_task(talk.stream("openai", THROUGH))
-    await until(lambda: bool(talk.pieces))
+    await talk.begun.wait()
     first = talk.passed
     may_go_on.set()
     completion = await answering
@@ -324,9 +324,3 @@ async def test_json_that_is_no_answer_is_a_failure(talk: Talk) -> None:
 
     with pytest.raises(UpstreamFailure, match="not that of a model"):
         await talk.stream("openai", THROUGH)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.01)

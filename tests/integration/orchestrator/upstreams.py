@@ -110,7 +110,7 @@ class Upstream:
         if path.startswith("/v1/messages"):
             message, events = self.anthropic.events(path, request.headers, request.body)
             return self.chat or (events_reply(*events) if events else json_answer(*message))
-        answers = {"/api/chat": OLLAMA_ANSWER}
+        answers: dict[str, object] = {"/api/chat": OLLAMA_ANSWER}
         for base in ("/v1", "/some/base"):
             answers |= {f"{base}/chat/completions": OPENAI_ANSWER, f"{base}/embeddings": OPENAI_EMBEDDINGS}
         return (self.chat or json_reply(answers[path])) if path in answers else NO_SUCH_ROUTE
