@@ -38,7 +38,7 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     choices: Sequence[Mapping[str, Any]] = ()
-    """OpenAI's choices: `{"index": …, "message": …, "finish_reason": …}`. Empty after a stream; a plain chat may have none."""
+    """OpenAI's choices: `{"index": …, "message": …, "finish_reason": …}`. None after a stream, or of a plain chat."""
     body: bytes | None = None
     """The whole answer where it is OpenAI's already and is passed through."""
 
