@@ -44,9 +44,9 @@ class Completion:
 
 
 class Delta(NamedTuple):
-    """A step of a streamed choice, as OpenAI's chunks have it."""
+    """A step of a streamed choice, as OpenAI's chunks have it; `choice` is its index there."""
 
-    index: int  # type: ignore[assignment]  # OpenAI's word; nobody looks for an item of this tuple
+    choice: int
     delta: Mapping[str, Any]
     finish_reason: str | None = None
 

@@ -31,7 +31,7 @@ async def streamed(chat: Chat, take: Take, ask: AskStream) -> Completion:
             if isinstance(piece, bytes):
                 raise TypeError("bytes have no index")
             async with turn:
-                await take([step._replace(index=index) for step in piece])
+                await take([step._replace(choice=index) for step in piece])
 
         return lambda: ask(one, take_indexed)
 

@@ -67,7 +67,7 @@ def answer_of(steps: Sequence[Delta], index: int = 0) -> dict[str, Any]:
     """What a client makes of steps."""
     text, calls, reason = "", dict[int, dict[str, Any]](), None
     for step in steps:
-        if step.index != index:
+        if step.choice != index:
             continue
         text += step.content
         reason = step.finish_reason or reason

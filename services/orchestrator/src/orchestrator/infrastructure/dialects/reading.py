@@ -93,7 +93,7 @@ class Steps:
         self._size += len(content) + sum(map(_arguments_size, step.delta.get("tool_calls") or ()))
         if self._size > MAX_TEXT:
             raise UpstreamFailure(f"its answer is longer than {MAX_TEXT // 1024 // 1024} MiB")
-        if step.index == 0:
+        if step.choice == 0:
             self._was_cut_off |= step.finish_reason == "length"
             if content:
                 self._texts.append(content)
