@@ -67,11 +67,11 @@ class Steps:
     def feed(self, piece: bytes) -> Piece | None:
         """The steps that have arrived."""
         frames = self._frames.feed(piece)
-        return self._taken([frame.data for frame in frames]) if frames else None
+        return self._taken([data for _, data in frames]) if frames else None
 
     def rest(self) -> Piece | None:
         """The last steps."""
-        return self._taken([frame.data for frame in self._frames.rest()])
+        return self._taken([data for _, data in self._frames.rest()])
 
     def completion(self) -> Completion:
         """The text of the first choice, and the tokens; raises UpstreamRefusal as `Dialect.completion` does."""
