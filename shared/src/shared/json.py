@@ -48,7 +48,7 @@ def read_sound_json(body: bytes) -> Any:
 
 def _require_bounded_shape(body: bytes) -> None:
     brackets, names = body.count(b"[") + body.count(b"{"), body.count(b":")
-    if brackets <= MAX_DEPTH and names <= MAX_PARTS:
+    if brackets <= MAX_DEPTH and brackets + names <= MAX_PARTS:
         return  # cannot be deeper than it has brackets; the common case costs three scans
     outside = _STRING.sub(b"", body)
     if outside.count(b"[") + outside.count(b"{") + outside.count(b":") > MAX_PARTS:
