@@ -10,7 +10,7 @@ from shared.bus import Contract, Kind
 from shared.bus.cancelling import cancel_subject
 from shared.bus.records import create_subject, read_subject, record_subject
 from shared.bus.streams import flow_of, streams_of
-from shared.contracts import audit, auth, openai, orchestrator, second_factor, sessions, users
+from shared.contracts import audit, auth, events, openai, orchestrator, second_factor, sessions, users
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
 
@@ -24,8 +24,8 @@ class BusUser:
 
     `serves`: answers `peanut.<name>.>` in its queue group, and hears which of these calls nobody waits for any more.
     `passes_principal`: may call on behalf of somebody else; nobody but these may publish to a subject whose service
-    acts on the principal in the headers. `keeps`: the bucket of records that it makes, reads and writes. `shares`:
-    subjects on which its replicas tell each other things.
+    acts on the principal in the headers. `tells`, `hears`: events for people. `keeps`: the bucket of records that it
+    makes, reads and writes. `shares`: subjects on which its replicas tell each other things.
     """
 
     name: str
@@ -34,6 +34,8 @@ class BusUser:
     asks_versions_of: tuple[str, ...] = ()
     hears_versions_of: tuple[str, ...] = ()
     owns_versions: tuple[str, ...] = ()
+    tells: tuple[events.Event[Any], ...] = ()
+    hears: tuple[events.Event[Any], ...] = ()
     discovers: bool = False
     passes_principal: bool = False
     keeps: str | None = None
@@ -56,15 +58,15 @@ class BusUser:
         calls += [cancel_subject(service, self.name) for service in sorted(ending)]
         streams = [f"{flow_of(service)}>" for service in self.streams_from]
         streams += [f"{streams_of(user.name)}>" for user in USERS if self.name in user.streams_from]
-        events = [version_subject(name) for name in self.owns_versions]
+        told = [version_subject(name) for name in self.owns_versions] + [event.subject for event in self.tells]
         records = (
             [create_subject(self.keeps), read_subject(self.keeps), record_subject(self.keeps)] if self.keeps else []
         )
-        return (*calls, *streams, *events, *self.shares, *records, *(["$SRV.>"] if self.discovers else []))
+        return (*calls, *streams, *told, *self.shares, *records, *(["$SRV.>"] if self.discovers else []))
 
     @property
     def may_subscribe(self) -> tuple[str, ...]:
-        """The own inbox and streams, the own calls (in the queue group only), their end, versions and discovery."""
+        """The own inbox and streams, the own calls (in the queue group only), their end, what is told, discovery."""
         own = [f"_INBOX_{self.name}.>"]
         if self.streams_from:
             own.append(f"{streams_of(self.name)}>")
@@ -72,8 +74,8 @@ class BusUser:
             own.append(f"{flow_of(self.name)}>")
         if self.serves:
             own += [f"peanut.{self.name}.> {self.name}", cancel_subject(self.name, "*"), *_discovery_of(self.name)]
-        heard = (*self.asks_versions_of, *self.hears_versions_of)
-        return (*own, *self.shares, *(version_subject(name) for name in heard))
+        heard = [version_subject(name) for name in (*self.asks_versions_of, *self.hears_versions_of)]
+        return (*own, *self.shares, *heard, *(event.subject for event in self.hears))
 
 
 SERVICES = ("edge", "auth", "orchestrator", "audit")
@@ -126,6 +128,7 @@ USERS = (
             *(health_contract(service) for service in SERVICES),
         ),
         asks_versions_of=(auth.IDENTITIES,),
+        hears=(events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED),
     ),
     BusUser(
         name="auth",
@@ -139,6 +142,7 @@ USERS = (
         calls=(audit.append_contract("orchestrator"),),
         hears_versions_of=(orchestrator.AGENTS,),
         owns_versions=(orchestrator.AGENTS,),
+        tells=(events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED),
         keeps=orchestrator.LIMITS,
         shares=(orchestrator.CIRCUITS,),
     ),

@@ -10,7 +10,7 @@ from deploy.nats.permissions import USERS, BusUser
 from shared.bus import Contract
 from shared.bus.records import create_subject, read_subject
 from shared.bus.responder import settle
-from shared.contracts import audit, auth, openai, orchestrator, second_factor, sessions, users
+from shared.contracts import audit, auth, events, openai, orchestrator, second_factor, sessions, users
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
 from tests.integration.bus import Nats
@@ -20,6 +20,7 @@ from tests.integration.shared.waiting import until
 SERVICES = ("edge", "auth", "orchestrator", "audit")
 NAMES = (*SERVICES, "operator")
 VERSIONS = (auth.IDENTITIES, orchestrator.AGENTS)
+EVENTS = (events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED)
 CONTRACTS = (
     *(
         value
@@ -72,6 +73,7 @@ OTHERS = (
     "$SYS.ACCOUNT.$G.CONNECT",
     "peanut.agent.x",
     "peanut.agent.x.dispatch",
+    *(event.subject for event in EVENTS),
     "peanut.event.auth.changed",
     *(
         f"peanut.{what}.{name}{rest}"
@@ -94,6 +96,8 @@ WILDCARDS = (
     "peanut.>",
     "peanut.*.>",
     "peanut.version.>",
+    "peanut.event.>",
+    "peanut.event.orchestrator.*",
     "peanut.cancel.>",
     "peanut.cancel.*.edge",
     *(f"peanut.cancel.{service}.{rest}" for service in NAMES for rest in ("*", ">")),
@@ -150,6 +154,7 @@ async def test_a_user_subscribes_to_its_inbox_to_what_is_cancelled_streamed_told
     cancelled = {subject for subject in asked if user.serves and _cancels(subject, user.name)}
     shared = {orchestrator.CIRCUITS} if user.name == "orchestrator" else set()
     heard = {version_subject(name) for name in _versions_heard_by(user)}
+    heard |= {event.subject for event in EVENTS if user.name == "edge"}
     streams = {subject for subject in asked if subject.startswith(STREAMS_HEARD_BY.get(user.name, "none"))}
     assert allowed == own | cancelled | discovery | shared | heard | streams
 

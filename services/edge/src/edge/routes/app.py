@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from edge.health import HealthCheck
 from edge.http.pipeline import NoSuchRoute
-from edge.http.problems import problem
+from edge.http.problems import failure
 from edge.http.request import Request
 from edge.http.response import Response
 from edge.routes.agents import agent_routes
@@ -29,6 +29,8 @@ from shared.bus.messages import invalid_fields
 from shared.errors import ErrorCode, PlatformError
 
 Rest = Callable[[Request], Awaitable[Response]]
+
+_NOT_THAT_METHOD = "This path does not take that method."
 
 
 class MethodNotAllowed(PlatformError):
@@ -66,9 +68,13 @@ def behind_pipeline(app: FastAPI) -> Rest:
         answer = _Answer()
         try:
             await app({**request.scope, "method": request.method, REQUEST: request}, _receiving(body), answer.take)
-        except MethodNotAllowed as error:
-            allowed = ", ".join(sorted(_methods(app, request.path)))
-            return problem(error, request_id=request.request_id).with_headers((b"allow", allowed.encode()))
+        except (MethodNotAllowed, NoSuchRoute) as error:
+            allowed = _methods(app, request.path)
+            if not allowed:
+                raise
+            refusal = error if isinstance(error, MethodNotAllowed) else MethodNotAllowed(_NOT_THAT_METHOD)  # a hot one
+            refused = failure(refusal, path=request.path, request_id=request.request_id)
+            return refused.with_headers((b"allow", ", ".join(sorted(allowed)).encode()))
         return answer.response()
 
     return handle
@@ -122,7 +128,7 @@ async def _invalid(_request: FastRequest, error: Exception) -> FastResponse:
 async def _unrouted(_request: FastRequest, error: Exception) -> FastResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        raise MethodNotAllowed("This path does not take that method.") from None
+        raise MethodNotAllowed(_NOT_THAT_METHOD) from None
     raise NoSuchRoute("Nothing is served here.") from None
 
 
