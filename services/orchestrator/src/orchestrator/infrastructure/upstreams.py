@@ -6,8 +6,9 @@ from collections.abc import Collection
 
 import orjson
 
-from orchestrator.application.upstreams import Completion, Messages, UpstreamFailure, UpstreamRefusal
+from orchestrator.application.upstreams import Take, UpstreamFailure, UpstreamRefusal
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.chat import Chat, Completion, Delta, Embeddings, Inputs
 from orchestrator.domain.endpoint import EndpointNotAllowed
 from orchestrator.infrastructure.dialects.dialect import Dialect, Headers
 from orchestrator.infrastructure.endpoint_guard import parse_endpoint
@@ -32,7 +33,22 @@ _LIKELY_REASONS = {
 }
 
 
-class HttpUpstream:
+class _Unstreamed:
+    async def complete(self, agent: Agent, chat: Chat, *, within_s: float) -> Completion:
+        raise NotImplementedError
+
+    async def stream(self, agent: Agent, chat: Chat, take: Take, *, within_s: float, silence_s: float) -> Completion:
+        """The whole answer as one piece."""
+        completion = await self.complete(agent, chat, within_s=within_s)
+        await take([Delta(0, {"content": completion.text})])
+        return completion
+
+    async def embed(self, agent: Agent, inputs: Inputs, *, within_s: float) -> Embeddings:
+        """Raises UpstreamFailure."""
+        raise UpstreamFailure("it makes no embeddings", is_free=True)
+
+
+class HttpUpstream(_Unstreamed):
     """Agents that are reached over HTTP and speak `dialect`."""
 
     def __init__(self, http: GuardedHttp, secrets: SealedSecrets, dialect: Dialect) -> None:
@@ -41,14 +57,14 @@ class HttpUpstream:
         self._dialect = dialect
         self._refused: dict[tuple[str | None, str], frozenset[str]] = {}
 
-    async def complete(self, agent: Agent, messages: Messages, *, within_s: float) -> Completion:
+    async def complete(self, agent: Agent, chat: Chat, *, within_s: float) -> Completion:
         """Has the agent answer the conversation; raises UpstreamFailure."""
         loop = asyncio.get_running_loop()
         until = loop.time() + within_s
         headers, place = self._headers(agent), (agent.endpoint, agent.model)
         refused = self._refused.get(place, frozenset())
         while True:
-            body = self._dialect.request(agent, messages, refused)
+            body = self._dialect.request(agent, chat.messages, refused)
             path, left_s = self._dialect.chat_path, until - loop.time()
             answer = await self._http.send(
                 "POST", agent.endpoint or "", path, body=body, headers=headers, within_s=left_s
@@ -114,23 +130,23 @@ class HttpUpstream:
             raise UpstreamFailure(words, is_free=True) from error
 
 
-class Echo:
+class Echo(_Unstreamed):
     """The built-in agent, which answers with the last message: for a first try, and for tests of everything else."""
 
-    async def complete(self, agent: Agent, messages: Messages, *, within_s: float) -> Completion:
+    async def complete(self, agent: Agent, chat: Chat, *, within_s: float) -> Completion:
         """The last message. A token is counted as a word."""
-        text = messages[-1]["content"]
-        return Completion(text, sum(len(turn["content"].split()) for turn in messages), len(text.split()))
+        text = str(chat.messages[-1]["content"])
+        return Completion(text, sum(len(turn["content"].split()) for turn in chat.messages), len(text.split()))
 
     async def probe(self, agent: Agent, *, within_s: float) -> str:
         """It is always there."""
         return "Built in; always there."
 
 
-class Kilo:
+class Kilo(_Unstreamed):
     """Kilo is reached through a bridge, and this version has none."""
 
-    async def complete(self, agent: Agent, messages: Messages, *, within_s: float) -> Completion:
+    async def complete(self, agent: Agent, chat: Chat, *, within_s: float) -> Completion:
         """Raises UpstreamFailure."""
         raise UpstreamFailure(NO_BRIDGE, is_free=True)
 

@@ -1,14 +1,14 @@
 """Anthropic's Messages API (platform.claude.com/docs/en/api/messages)."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
-from orchestrator.application.upstreams import Completion, Messages
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.chat import Completion, Message
 from orchestrator.infrastructure.dialects.dialect import Headers, ModelPage, count, joined_texts, require_said, text
 
 VERSION = "2023-06-01"
@@ -31,7 +31,7 @@ class Anthropic:
         version = ("anthropic-version", VERSION)
         return [version] if key is None else [version, ("x-api-key", key)]
 
-    def request(self, agent: Agent, messages: Messages, refused: Collection[str]) -> bytes:
+    def request(self, agent: Agent, messages: Sequence[Message], refused: Collection[str]) -> bytes:
         """The body of POST /v1/messages. Instructions stand beside the conversation there, wherever they stood."""
         fields: dict[str, object] = {
             "model": agent.model,
@@ -64,7 +64,7 @@ class Anthropic:
         return ModelPage(names, f"{self.models_path}&after_id={quote(text(answer['last_id']), safe='')}")
 
 
-def _turns(messages: Messages) -> list[dict[str, str]]:
+def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:
     """User and assistant in turns, the user first. Blank turns, which are refused there, are left out, but the last."""
     turns: list[dict[str, str]] = []
     for turn in messages:

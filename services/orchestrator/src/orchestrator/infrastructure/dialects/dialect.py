@@ -1,11 +1,12 @@
 """What a dialect is, and how parts of answers are read in all of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestrator.application.upstreams import Completion, Messages, UpstreamRefusal
+from orchestrator.application.upstreams import UpstreamRefusal
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.chat import Completion, Message
 
 MAX_TOKEN_COUNT = 2**52 - 1
 """The sum of two is a number that every reader of JSON knows (RFC 8259 section 6)."""
@@ -37,7 +38,7 @@ class Dialect(Protocol):
         """The headers of every request; `key` is the agent's API key."""
         ...
 
-    def request(self, agent: Agent, messages: Messages, refused: Collection[str]) -> bytes:
+    def request(self, agent: Agent, messages: Sequence[Message], refused: Collection[str]) -> bytes:
         """The body that has the agent's model answer, without the fields that it has refused."""
         ...
 

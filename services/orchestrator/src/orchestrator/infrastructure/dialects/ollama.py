@@ -1,12 +1,12 @@
 """Ollama's own API (github.com/ollama/ollama, docs/api.md)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
 
-from orchestrator.application.upstreams import Completion, Messages
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.chat import Completion, Message
 from orchestrator.infrastructure.dialects.dialect import Headers, ModelPage, bearer, count, require_said, text
 
 
@@ -22,7 +22,7 @@ class Ollama:
         """A bearer token, as proxies before Ollama and its cloud want it."""
         return bearer(key)
 
-    def request(self, agent: Agent, messages: Messages, refused: Collection[str]) -> bytes:
+    def request(self, agent: Agent, messages: Sequence[Message], refused: Collection[str]) -> bytes:
         """The body of POST /api/chat."""
         options = {"temperature": agent.temperature, "num_predict": agent.max_tokens}
         return orjson.dumps({"model": agent.model, "messages": messages, "stream": False, "options": options})

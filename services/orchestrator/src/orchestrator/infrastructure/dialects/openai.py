@@ -1,12 +1,12 @@
 """The chat completions API of OpenAI, and of the many servers that speak it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
 
-from orchestrator.application.upstreams import Completion, Messages
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.chat import Completion, Message
 from orchestrator.infrastructure.dialects.dialect import (
     Headers,
     ModelPage,
@@ -34,7 +34,7 @@ class OpenAi:
         """A bearer token."""
         return bearer(key)
 
-    def request(self, agent: Agent, messages: Messages, refused: Collection[str]) -> bytes:
+    def request(self, agent: Agent, messages: Sequence[Message], refused: Collection[str]) -> bytes:
         """The body of POST /chat/completions."""
         limit = "max_completion_tokens" if "max_tokens" in refused else "max_tokens"
         fields: dict[str, object] = {"model": agent.model, "messages": messages, limit: agent.max_tokens}
