@@ -10,7 +10,7 @@ from shared.bus import Contract, Kind
 from shared.bus.cancelling import cancel_subject
 from shared.bus.records import create_subject, read_subject, record_subject
 from shared.bus.streams import flow_of, streams_of
-from shared.contracts import audit, auth, events, openai, orchestrator, second_factor, sessions, users
+from shared.contracts import audit, auth, conversations, events, openai, orchestrator, second_factor, sessions, users
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
 
@@ -117,6 +117,9 @@ USERS = (
             orchestrator.MAINTAIN_AGENT,
             orchestrator.REMOVE_AGENT,
             orchestrator.CHECK_AGENT,
+            conversations.LIST_CONVERSATIONS,
+            conversations.GET_CONVERSATION,
+            conversations.DELETE_CONVERSATION,
             orchestrator.DISPATCH,
             orchestrator.STREAM_DISPATCH,
             openai.COMPLETE_CHAT,

@@ -65,7 +65,7 @@ def test_an_answer_is_written_as_the_contract_says() -> None:
     last.succeeded()
     answered = Answered(Completion("Good day \u2028 “”", 9, 3), [in_vain, last], 12.3)
 
-    body = dispatched(answered, request_id="r-1", at=rfc3339(NOW))
+    body = dispatched(answered, request_id="r-1", session_id=None, at=rfc3339(NOW))
 
     assert_same(contract.Dispatched, body)
     told = orjson.loads(body)

@@ -19,7 +19,8 @@ _ALLOWED_HEADERS = ", ".join(
     )
 ).encode()
 _EXPOSED_HEADERS = (
-    b"ETag, Location, Peanut-Agent, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id, X-Should-Retry"
+    b"ETag, Idempotency-Replayed, Location, Peanut-Agent, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id, "
+    b"X-Should-Retry"
 )
 
 

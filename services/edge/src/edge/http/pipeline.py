@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from urllib.parse import parse_qsl
@@ -44,6 +45,10 @@ WHILE_TOTP_IS_MISSING = WHILE_PASSWORD_IS_TEMPORARY | {
 }
 
 _OWN_POLICY = frozenset({b"content-security-policy", b"referrer-policy", b"cache-control"})
+_WITH_FREE_NAME = re.compile(
+    r"/api/v1/openclaw/sessions/(?!\.{1,2}\Z)(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+", re.ASCII
+)
+"""The one path whose last part people choose: only there may it be escaped."""
 _PLAIN_PATH = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_-.")
 
 _log = logging.getLogger(__name__)
@@ -237,6 +242,8 @@ class Pipeline:
 
 
 def _require_plain(path: str) -> None:
+    if _WITH_FREE_NAME.fullmatch(path):
+        return
     if not _PLAIN_PATH.issuperset(path) or "//" in path or "/." in path:
         raise NoSuchRoute("Nothing is served here.")
 

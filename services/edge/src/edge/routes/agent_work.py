@@ -7,6 +7,7 @@ from typing import Any
 from edge.http.exchange import exchange_of
 from edge.http.request import Request
 from edge.http.response import LastEvent, Response, Source, Streamed
+from edge.routes.idempotency import keyed
 from shared.bus import Bus, Contract
 
 # A quote inside a string has a backslash before it. What the pattern finds too often, as in the schema of a tool, is
@@ -22,7 +23,7 @@ class AgentWork:
 
     async def whole(self, request: Request, contract: Contract[Any, Any], body: bytes) -> Response:
         """The answer in one piece."""
-        context = request.context(contract.kind, seconds=request.timeout_s)
+        context = keyed(request, contract.kind)
         with exchange_of(request.scope).while_client_waits():
             return Response(200, await self._bus.forward(contract, body, context))
 
@@ -33,7 +34,7 @@ class AgentWork:
         body = await request.body()
         if not _WANTS_STREAM.search(body):
             return await self.whole(request, whole, body)
-        context = request.context(streamed.kind, seconds=request.timeout_s)
+        context = keyed(request, streamed.kind)
 
         def opened() -> AbstractAsyncContextManager[Source]:
             return self._bus.stream(streamed, body, context)

@@ -19,6 +19,7 @@ from edge.routes.agents import agent_routes
 from edge.routes.audit import audit_routes
 from edge.routes.auth import auth_routes
 from edge.routes.call import REQUEST
+from edge.routes.conversations import conversation_routes
 from edge.routes.documentation import describe, documentation_routes
 from edge.routes.operations import operation_routes
 from edge.routes.second_factor import second_factor_routes
@@ -49,6 +50,7 @@ def fastapi_app(bus: Bus, health: HealthCheck) -> FastAPI:
         session_routes(bus),
         user_routes(bus),
         agent_routes(bus),
+        conversation_routes(bus),
         audit_routes(bus),
         operation_routes(health),
         documentation_routes(),

@@ -37,11 +37,6 @@ def hot_routes(bus: Bus, events: LiveEvents) -> HotRoutes:
         return Response(200, await bus.forward(LIST_AGENTS, body, request.context(Kind.READ)))
 
     async def dispatch(request: Request, known: Known) -> Response | Streamed:
-        if b"idempotency-key" in request.headers:
-            # Ignoring it would let a client believe that a second try is safe.
-            raise InvalidFields(
-                "Idempotency keys are not supported.", errors=(FieldError("Idempotency-Key", "leave it out"),)
-            )
         _require_no_query(request)
         return await work.as_wanted(request, DISPATCH, STREAM_DISPATCH, problem_event)
 

@@ -15,13 +15,13 @@ AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "echo"]
 WITHOUT_ENDPOINT: frozenset[AgentType] = frozenset({"kilo", "echo"})
 """Types that have no endpoint and no API key of their own: the echo is built in, and Kilo's are kilo-bridge's."""
 
-WITHOUT_EMBEDDINGS: frozenset[AgentType] = frozenset({"anthropic", "kilo"})
-"""Types that cannot say where a text is in a space of theirs."""
+WITH_EMBEDDINGS: frozenset[AgentType] = frozenset({"ollama", "openai", "custom", "echo"})
+"""Types that have embeddings, if their model has."""
 
 _ADDED_PATHS: dict[AgentType, tuple[str, ...]] = {
-    "ollama": ("/api/chat",),
-    "openai": ("/chat/completions",),
-    "custom": ("/chat/completions",),
+    "ollama": ("/api/chat", "/api/embed"),
+    "openai": ("/chat/completions", "/embeddings"),
+    "custom": ("/chat/completions", "/embeddings"),
     "anthropic": ("/v1", "/v1/messages"),
 }
 """What is added to endpoints of a type, and people are tempted to give with them."""
@@ -115,7 +115,7 @@ class Agent:
         """
         return (
             (model is None or model == self.model)
-            and not (embeds and self.type in WITHOUT_EMBEDDINGS)
+            and (not embeds or self.type in WITH_EMBEDDINGS)
             and (models is None or self.model in models)
             and all(tag in self.tags for tag in tags)
         )

@@ -46,6 +46,11 @@ class Chat:
         most += TOKENS_PER_PICTURE * sum(map(_pictures_in, self.messages))
         return (most + TOKENS_PER_OPTIONS if self.options else most) * self.choices
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but a text is wanted, as a dispatch does: an answer without one is of no use then."""
+        return not self.options and not self.passes_through
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
@@ -56,7 +61,7 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     choices: Sequence[Mapping[str, Any]] = ()
-    """OpenAI's choices: `{"index": …, "message": …, "finish_reason": …}`. Empty after a stream."""
+    """OpenAI's choices: `{"index": …, "message": …, "finish_reason": …}`. Empty after a stream, and of a plain chat."""
     body: bytes | None = None
     """The whole answer where it is OpenAI's already and is passed through."""
 
@@ -128,3 +133,12 @@ def _text_of(message: Message) -> str:
 def _pictures_in(message: Message) -> int:
     content = message.get("content")
     return 0 if isinstance(content, str) or not content else sum(part.get("type") != "text" for part in content)
+
+
+def text_of(content: object) -> str:
+    """The texts in a message's content, whose other parts (images, audio …) say nothing here."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text")
+    return "\n".join(text for text in texts if isinstance(text, str))

@@ -3,7 +3,7 @@
 import base64
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from orchestrator.application.attempts import AgentFailed
 from orchestrator.application.dispatching import Answered, Dispatching, require_may_dispatch
+from orchestrator.application.idempotency import Claim, Idempotency, require_no_key
 from orchestrator.application.limiting import models_of
-from orchestrator.application.orders import ChatOrder, Choice, EmbeddingsOrder
+from orchestrator.application.orders import ChatOrder, Choice, EmbeddingsOrder, Order
 from orchestrator.application.pool import Pool
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.chat import Chat, Completion, Embeddings, Inputs
@@ -56,7 +57,7 @@ class RequestRefused(PlatformError):
     reason = "request-refused"
 
 
-def openai_endpoints(dispatching: Dispatching, pool: Pool) -> list[Endpoint]:
+def openai_endpoints(dispatching: Dispatching, pool: Pool, idempotency: Idempotency) -> list[Endpoint]:
     """What the orchestrator answers in OpenAI's words."""
 
     async def complete(body: bytes, context: CallContext) -> bytes:
@@ -64,41 +65,62 @@ def openai_endpoints(dispatching: Dispatching, pool: Pool) -> list[Endpoint]:
         request, chat = _chat(body)
         if request.stream:
             raise StreamNotPlain
-        await dispatching.admit(context)
-        return await _completed(request, chat, body, context)
+        return await _whole_chat(request, chat, body, context)
 
     async def stream(body: bytes, context: CallContext, outlet: Outlet) -> bytes:
         require_may_dispatch(context)
         request, chat = _chat(body)
-        await dispatching.admit(context)
         if not request.stream:
-            return await _completed(request, chat, body, context.until(Kind.DISPATCH.seconds))
+            return await _whole_chat(request, chat, body, context.until(Kind.DISPATCH.seconds))
+        require_no_key(context)
+        await dispatching.admit(context)
         events = ChunkEvents(outlet, id=_id(context), created=int(time.time()), wants_usage=chat.wants_usage)
         with _refusals_told():
-            answered = await dispatching.stream(chat, await _choice(request.model, context), body, context, events)
+            answered = await dispatching.stream(chat, await _choice(request.model), body, context, events)
         assert isinstance(answered.answer, Completion)
         await events.end(answered.agent, answered.answer)
         return b""
 
-    async def _completed(request: ChatRequest, chat: Chat, body: bytes, context: CallContext) -> bytes:
-        with _refusals_told():
-            answered = await dispatching.answer(ChatOrder(chat), await _choice(request.model, context), body, context)
-        return _completion(answered, context)
-
     async def embed(body: bytes, context: CallContext) -> bytes:
         require_may_dispatch(context)
         value, request = _read(EmbeddingsRequest, body)
-        await dispatching.admit(context)
         options = {name: value[name] for name in value.keys() - {"model", "input", "encoding_format"}}
         order = EmbeddingsOrder(Inputs(inputs=_inputs(value["input"]), options=options))
-        with _refusals_told():
-            answered = await dispatching.answer(order, await _choice(request.model, context), body, context)
-        return _embeddings(answered, in_base64=request.encoding_format == "base64")
+
+        def written(answered: Answered) -> bytes:
+            return _embeddings(answered, in_base64=request.encoding_format == "base64")
+
+        return await _whole(CREATE_EMBEDDINGS.subject, order, request.model, body, context, written=written)
+
+    async def _whole_chat(request: ChatRequest, chat: Chat, body: bytes, context: CallContext) -> bytes:
+        def written(answered: Answered) -> bytes:
+            return _completion(answered, context)
+
+        return await _whole(COMPLETE_CHAT.subject, ChatOrder(chat), request.model, body, context, written=written)
+
+    async def _whole(
+        subject: str,
+        order: Order,
+        model: str,
+        body: bytes,
+        context: CallContext,
+        *,
+        written: Callable[[Answered], bytes],
+    ) -> bytes:
+        async def work(claim: Claim) -> bytes:
+            await dispatching.admit(context)
+            choice = await _choice(model)
+            with _refusals_told():
+                return written(
+                    await dispatching.answer(order, choice, body, context, effect_begins=claim.effect_begins)
+                )
+
+        return await idempotency.once(context.idempotency_key, subject, body, context, work)
 
     async def list_models(_body: bytes, context: CallContext) -> bytes:
         return _models((await pool.current()).agents, models_of(context.principal))
 
-    async def _choice(model: str, context: CallContext) -> Choice:
+    async def _choice(model: str) -> Choice:
         if model == AUTO:
             return Choice()
         if all(agent.model != model for agent in (await pool.current()).agents):

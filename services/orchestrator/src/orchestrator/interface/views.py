@@ -43,7 +43,7 @@ class Views:
         return self._healths.of(agent_id, health)
 
 
-def dispatched(answered: Answered, *, request_id: str, at: str) -> bytes:
+def dispatched(answered: Answered, *, request_id: str, session_id: str | None, at: str) -> bytes:
     """`Dispatched` of the contract."""
     agent, completion, latency_ms = answered.agent, answered.answer, answered.latency_ms
     assert isinstance(completion, Completion)
@@ -61,7 +61,7 @@ def dispatched(answered: Answered, *, request_id: str, at: str) -> bytes:
         {
             "requestId": request_id,
             "agentId": agent.id,
-            "sessionId": None,
+            "sessionId": session_id,
             "message": completion.text,
             "model": agent.model,
             "tokensUsed": completion.prompt_tokens + completion.completion_tokens,
