@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from tests.integration.ports import free_port
 DISPATCH = "/api/v1/openclaw/dispatch"
 CLIENTS = 16
 WARM_UP, ROUND, ROUNDS = 2000, 1000, 3
+PATIENCE_S = 1.0
 AT_MOST_S = 12.0
 """How long one round may go on where the machine is too slow for all of it."""
 GROWTH_MIB = 4.0
@@ -69,10 +71,10 @@ async def test_thousands_of_requests_of_every_kind_leave_no_memory_behind(instal
     async with installation.platform.client(installation.key) as client:
         for name, port, priority in (("failing", installation.ports[0], 6), ("good", installation.ports[1], 5)):
             await _register(client, name, port, priority)
-        ended = await _requests(installation, client, WARM_UP)
+        ended = await _requests(installation, WARM_UP)
         before = resident_mib(installation.platform)
         for _ in range(ROUNDS):
-            ended += await _requests(installation, client, ROUND)
+            ended += await _requests(installation, ROUND)
             failing.requests.clear()
             good.requests.clear()
         after = resident_mib(installation.platform)
@@ -97,53 +99,79 @@ async def _register(client: httpx.AsyncClient, name: str, port: int, priority: i
     await eventually(is_online, within=10)
 
 
-async def _requests(installation: Installation, client: httpx.AsyncClient, count: int) -> Counter[str]:
+async def _requests(installation: Installation, count: int) -> Counter[str]:
     """So many requests by several clients, and how they ended."""
     ended: Counter[str] = Counter()
     until = asyncio.get_running_loop().time() + AT_MOST_S
     numbers = iter(range(count))
 
     async def ask() -> None:
+        client = Client(installation.platform.port)
         for number in numbers:
             if asyncio.get_running_loop().time() > until:
-                return
-            ended[await _one(installation, client, number)] += 1
+                break
+            ended[await _one(client, installation.key, number)] += 1
+        client.leave()
 
     await asyncio.gather(*(ask() for _ in range(CLIENTS)))
     return ended
 
 
-async def _one(installation: Installation, client: httpx.AsyncClient, number: int) -> str:
-    message = {"message": f"{number} " + "x" * 2000}
+async def _one(client: "Client", key: str, number: int) -> str:
+    message: dict[str, object] = {"message": f"{number} " + "x" * 2000}
     match number % 20:
         case 0:
-            return await _leaves(installation, message)
+            await client.send("POST", DISPATCH, key, message)
+            client.leave()
+            return "left"
         case 1:
-            answer = await client.post(DISPATCH, json=message, headers={"Authorization": f"Bearer {number}"})
+            return await client.ask("POST", DISPATCH, f"wrong {number}", message)
         case 2:
-            answer = await client.post(DISPATCH, json={**message, "unknown": number})
+            return await client.ask("POST", DISPATCH, key, message | {"unknown": number})
         case 3:
-            answer = await client.post(DISPATCH, json={**message, "model": f"nobody's {number}"})
+            return await client.ask("POST", DISPATCH, key, message | {"model": f"nobody's {number}"})
         case 4:
-            answer = await client.get("/api/v1/agents")
+            return await client.ask("GET", "/api/v1/agents", key)
         case _:
-            try:
-                answer = await client.post(DISPATCH, json=message, timeout=0.5)
-            except httpx.ReadTimeout:
-                return "left"
-    return str(answer.status_code)
+            return await client.ask("POST", DISPATCH, key, message)
 
 
-async def _leaves(installation: Installation, message: dict[str, str]) -> str:
-    """A client that is gone before it could be answered."""
-    body = json.dumps(message).encode()
-    _, writer = await asyncio.open_connection("localhost", installation.platform.port)
-    writer.write(
-        f"POST {DISPATCH} HTTP/1.1\r\nHost: localhost:{installation.platform.port}\r\n"
-        f"Authorization: Bearer {installation.key}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n".encode()
-        + body
-    )
-    await writer.drain()
-    writer.close()
-    return "left"
+class Client:
+    """One connection, and no more work for each request than there has to be."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def send(self, method: str, path: str, key: str, body: object = None) -> asyncio.StreamReader:
+        if self._connection is None:
+            self._connection = await asyncio.open_connection("localhost", self._port)
+        reader, writer = self._connection
+        content = b"" if body is None else json.dumps(body).encode()
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            f"Host: localhost:{self._port}",
+            f"Authorization: Bearer {key}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(content)}",
+        ]
+        writer.write("\r\n".join([*lines, "", ""]).encode() + content)
+        await writer.drain()
+        return reader
+
+    async def ask(self, method: str, path: str, key: str, body: object = None) -> str:
+        """The status of the answer; `left` when it took so long that this client went away."""
+        reader = await self.send(method, path, key, body)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                await reader.readexactly(int(re.findall(r"content-length: (\d+)", head)[0]))
+        except TimeoutError:
+            self.leave()
+            return "left"
+        return head.split()[1]
+
+    def leave(self) -> None:
+        if self._connection is not None:
+            self._connection[1].close()
+            self._connection = None
