@@ -241,7 +241,10 @@ async def test_without_the_log_nothing_of_an_answer_is_let_out(
         await register(edge, server)
         audit.refuses = True
         stream = dispatch(edge)
+        call = await call_of(server)
+        call.say("Good day.")
         failure = await stream.failure()
+        await until(lambda: call.is_left)
 
     assert (failure.code, failure.reason) == (ErrorCode.UNAVAILABLE, "audit-unavailable")
     assert stream.received == b""
