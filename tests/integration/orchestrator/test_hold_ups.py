@@ -8,10 +8,19 @@ from pathlib import Path
 import orjson
 import pytest
 
-from shared.bus import Bus
-from shared.contracts.orchestrator import DISPATCH, LIST_AGENTS, REGISTER_AGENT, ListAgents, RegisterAgent
+from shared.bus import Bus, call_context
+from shared.contracts.orchestrator import (
+    DISPATCH,
+    LIST_AGENTS,
+    REGISTER_AGENT,
+    Dispatch,
+    Dispatched,
+    ListAgents,
+    RegisterAgent,
+)
 from shared.errors import PlatformError
-from shared.principal import Role
+from shared.ids import new_id
+from shared.principal import Allowance, Caller, Principal, PrincipalKind, Role
 from tests.integration.orchestrator.calls import dispatch, eventually, register, remove_built_in
 from tests.integration.orchestrator.cluster import by
 from tests.integration.orchestrator.ticking import longest_hold_up
@@ -52,7 +61,7 @@ async def test_a_body_of_1_mib_holds_nobody_up(edge: Bus, server: Upstream, name
     async with longest_hold_up() as longest:
         outcome = await send()
         (answer, *_), *_ = await asyncio.gather(
-            asyncio.gather(*(dispatch(edge) for _ in range(20))), asyncio.gather(*(send() for _ in range(4)))
+            asyncio.gather(*(dispatch(edge) for _ in range(10))), asyncio.gather(*(send() for _ in range(2)))
         )
 
     assert outcome in {agent.id, "malformed-json", "invalid-fields"}
@@ -121,3 +130,41 @@ async def test_sixteen_requests_of_one_person_at_once_are_all_answered_again_and
 
     assert len(server.chats) == 16 * 25
     assert slowest_s < 5  # some 50 ms; a process that blocks itself never answers
+
+
+async def test_a_database_that_cannot_be_written_holds_no_dispatch_up(
+    edge: Bus, server: Upstream, data_dir: Path
+) -> None:
+    agent = await register(edge, server)
+    who = Principal(
+        kind=PrincipalKind.KEY,
+        user_id=new_id(),
+        email="ada@example.org",
+        role=Role.VIEWER,
+        credential_id=new_id(),
+        allowance=Allowance(tokens_per_day=10_000_000),
+    )
+
+    async def ask() -> Dispatched:
+        context = call_context(seconds=10, caller=Caller(principal=who))
+        return await edge.call(DISPATCH, Dispatch(message="Hello"), context)
+
+    await ask()
+    database = sqlite3.connect(data_dir / "orchestrator.db", isolation_level=None)
+    try:
+        database.execute("BEGIN IMMEDIATE")  # whoever wants to write waits
+        began = time.monotonic()
+        answers = [await ask() for _ in range(50)]
+        took_s = time.monotonic() - began
+    finally:
+        database.rollback()
+        database.close()
+
+    async def is_saved() -> bool:
+        with sqlite3.connect(data_dir / "orchestrator.db") as connection:
+            [used] = connection.execute("SELECT sum(tokens) FROM token_usage WHERE key_id = ?", (who.credential_id,))
+        return used == (51 * 12,)
+
+    assert {answer.agent_id for answer in answers} == {agent.id}
+    assert took_s < 4  # a writer that waits is given up after 5 s
+    await eventually(is_saved, within=10)
