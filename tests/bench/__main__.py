@@ -11,7 +11,7 @@ from tests.bench.rows import NAMES
 from tests.bench.run import run
 
 _RESULTS = Path(__file__).parent / "results"
-_SLOW = ("login-timing", "leaving")
+_SLOW = ("login-timing", "leaving", "growth", "scaled")
 
 
 def main() -> int:
@@ -43,6 +43,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         rounds=1 if arguments.quick else arguments.rounds,
         start_again=not arguments.quick,
         timed_accounts=2 if arguments.quick else 50,
+        growth_pairs=1 if arguments.quick else 4,
         leaving_rounds=1 if arguments.quick else 10,
         profiles=arguments.output.parent / "profiles" if arguments.profile else None,
     )
