@@ -43,7 +43,7 @@ def run(options: Options) -> Report:
     report = Report(datetime.now(UTC), this_machine(), options.warm_up_s, options.measured_s, options.rounds)
     scrypt_before = scrypt_ms() if "login" in options.only else None
     with (
-        _upstream() as upstream,
+        running_upstream() as upstream,
         tempfile.TemporaryDirectory(prefix="peanut-bench-") as scratch,
     ):
         with ExitStack() as started:
@@ -153,6 +153,7 @@ def _memory_mb(target: Target) -> dict[str, float]:
 
 
 @contextmanager
-def _upstream() -> Iterator[Upstream]:
+def running_upstream() -> Iterator[Upstream]:
+    """The fake model provider, ready to answer."""
     with child(python_module("tests.bench.upstream")) as process:
         yield Upstream(int(first_line(process)), process.pid)
