@@ -12,7 +12,7 @@ from tests.bench.load import Load, measure
 from tests.bench.measuring import progress
 from tests.bench.peers.comparison import Cell, Line, to_text
 from tests.bench.peers.litellm import LiteLlm
-from tests.bench.peers.peer import WORKERS, CannotBeInstalled, Peer, running
+from tests.bench.peers.peer import WORKERS, CannotBeInstalled, DoesNotStart, Peer, running
 from tests.bench.peers.portkey import Portkey
 from tests.bench.processes import end_on_sigterm, free_port
 from tests.bench.rows import Row, Target, chat_row, upstream_row
@@ -71,7 +71,11 @@ def _run(seconds: float) -> dict[Line, dict[str, Cell]]:
         for peer in peers:
             progress(f"starting {peer.name}")
             log = scratch / f"{type(peer).__name__}.log"
-            target = stack.enter_context(running(peer, port=free_port(), upstream_port=upstream.port, log=log))
+            try:
+                target = stack.enter_context(running(peer, port=free_port(), upstream_port=upstream.port, log=log))
+            except DoesNotStart as error:
+                print(f"{peer.name} does not get ready: {error}")
+                continue
             more = target.headers
             rows[peer.name] = [chat_row("chat", "", target, target.api_key, more_headers=more)]
             streams[peer.name] = chat_stream_rows("chat", "", target, [target.api_key], kinds=_KINDS, more_headers=more)

@@ -17,11 +17,15 @@ BUILD = Path(__file__).parent / "build"
 """Where they are installed; git ignores it."""
 WORKERS = 2
 _INSTALLED_WITHIN_S = 900
-_READY_WITHIN_S = 120
+_READY_WITHIN_S = 300  # LiteLLM imports for ten seconds of CPU in each worker
 
 
 class CannotBeInstalled(Exception):
     """A peer is not to be had here; the message says why, in a line."""
+
+
+class DoesNotStart(Exception):
+    """A peer was started and does not answer rightly; the message is the last that it has said."""
 
 
 class Peer(Protocol):
@@ -70,13 +74,13 @@ def running(peer: Peer, *, port: int, upstream_port: int, log: Path) -> Iterator
     """The peer, ready to answer; what it says goes into the log.
 
     Raises:
-        RuntimeError: it does not get ready.
+        DoesNotStart: it does not get ready.
     """
     command = ["sh", "-c", f'exec "$@" >"{log}" 2>&1', "sh", *peer.command(port=port, upstream_port=upstream_port)]
     with child(command, environment=peer.environment()) as process:
         started = RunningPeer(port, peer.api_key(), peer.headers(upstream_port=upstream_port), process.pid)
-        _await_ready(started, process, peer.name)
         try:
+            _await_ready(started, process, log)
             yield started
         finally:
             for pid in reversed(_family(process.pid)[1:]):
@@ -100,7 +104,7 @@ def run_quietly(command: Sequence[str], *, cwd: Path) -> None:
         raise CannotBeInstalled(f"{' '.join(command[:3])}: {lines[-1] if lines else result.returncode}")
 
 
-def _await_ready(peer: RunningPeer, process: "subprocess.Popen[str]", name: str) -> None:
+def _await_ready(peer: RunningPeer, process: "subprocess.Popen[str]", log: Path) -> None:
     deadline = time.monotonic() + _READY_WITHIN_S
     request = chat_request(peer, peer.api_key, more_headers=peer.headers)
     head, _, body = request.partition(b"\r\n\r\n")
@@ -116,7 +120,8 @@ def _await_ready(peer: RunningPeer, process: "subprocess.Popen[str]", name: str)
         finally:
             connection.close()
         time.sleep(0.2)
-    raise RuntimeError(f"{name} does not get ready")
+    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    raise DoesNotStart(said[-1] if said else "it says nothing")
 
 
 def _family(pid: int) -> list[int]:
