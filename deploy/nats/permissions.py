@@ -1,15 +1,16 @@
 """Who may say what on the bus: one table that makes the server's configuration and drives a test of every cell."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.bus import Contract
+from shared.bus import Contract, Kind
 from shared.bus.cancelling import cancel_subject
 from shared.bus.records import create_subject, read_subject, record_subject
-from shared.contracts import audit, auth, openai, orchestrator, second_factor, sessions, users
+from shared.bus.streams import flow_of, streams_of
+from shared.contracts import audit, auth, conversations, events, openai, orchestrator, second_factor, sessions, users
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
 
@@ -23,8 +24,8 @@ class BusUser:
 
     `serves`: answers `peanut.<name>.>` in its queue group, and hears which of these calls nobody waits for any more.
     `passes_principal`: may call on behalf of somebody else; nobody but these may publish to a subject whose service
-    acts on the principal in the headers. `keeps`: the bucket of records that it makes, reads and writes. `shares`:
-    subjects on which its replicas tell each other things.
+    acts on the principal in the headers. `tells`, `hears`: events for people. `keeps`: the bucket of records that it
+    makes, reads and writes. `shares`: subjects on which its replicas tell each other things.
     """
 
     name: str
@@ -33,32 +34,48 @@ class BusUser:
     asks_versions_of: tuple[str, ...] = ()
     hears_versions_of: tuple[str, ...] = ()
     owns_versions: tuple[str, ...] = ()
+    tells: tuple[events.Event[Any], ...] = ()
+    hears: tuple[events.Event[Any], ...] = ()
     discovers: bool = False
     passes_principal: bool = False
     keeps: str | None = None
     shares: tuple[str, ...] = ()
 
     @property
+    def streams_from(self) -> tuple[str, ...]:
+        """The services that it reads streams of."""
+        return tuple(sorted({contract.service for contract in self.calls if contract.kind is Kind.STREAM}))
+
+    @property
     def may_publish(self) -> tuple[str, ...]:
-        """Subjects of calls and of their cancelling, events and records; replies go by allow_responses."""
+        """Subjects of calls, of their cancelling and their streams, events and records.
+
+        Replies go by allow_responses.
+        """
         calls = [contract.subject for contract in self.calls]
         calls += [version_contract(name).subject for name in self.asks_versions_of]
         ending = {contract.service for contract in self.calls if contract.kind.ends_with_its_caller}
         calls += [cancel_subject(service, self.name) for service in sorted(ending)]
-        events = [version_subject(name) for name in self.owns_versions]
+        streams = [f"{flow_of(service)}>" for service in self.streams_from]
+        streams += [f"{streams_of(user.name)}>" for user in USERS if self.name in user.streams_from]
+        told = [version_subject(name) for name in self.owns_versions] + [event.subject for event in self.tells]
         records = (
             [create_subject(self.keeps), read_subject(self.keeps), record_subject(self.keeps)] if self.keeps else []
         )
-        return (*calls, *events, *self.shares, *records, *(["$SRV.>"] if self.discovers else []))
+        return (*calls, *streams, *told, *self.shares, *records, *(["$SRV.>"] if self.discovers else []))
 
     @property
     def may_subscribe(self) -> tuple[str, ...]:
-        """The own inbox, the own calls (in the queue group only) and their cancelling, versions and discovery."""
+        """The own inbox and streams, the own calls (in the queue group only), their end, what is told, discovery."""
         own = [f"_INBOX_{self.name}.>"]
+        if self.streams_from:
+            own.append(f"{streams_of(self.name)}>")
+        if any(contract.service == self.name and contract.kind.ends_with_its_caller for contract in _all_calls()):
+            own.append(f"{flow_of(self.name)}>")
         if self.serves:
             own += [f"peanut.{self.name}.> {self.name}", cancel_subject(self.name, "*"), *_discovery_of(self.name)]
-        heard = (*self.asks_versions_of, *self.hears_versions_of)
-        return (*own, *self.shares, *(version_subject(name) for name in heard))
+        heard = [version_subject(name) for name in (*self.asks_versions_of, *self.hears_versions_of)]
+        return (*own, *self.shares, *heard, *(event.subject for event in self.hears))
 
 
 SERVICES = ("edge", "auth", "orchestrator", "audit")
@@ -100,6 +117,9 @@ USERS = (
             orchestrator.MAINTAIN_AGENT,
             orchestrator.REMOVE_AGENT,
             orchestrator.CHECK_AGENT,
+            conversations.LIST_CONVERSATIONS,
+            conversations.GET_CONVERSATION,
+            conversations.DELETE_CONVERSATION,
             orchestrator.DISPATCH,
             orchestrator.STREAM_DISPATCH,
             openai.COMPLETE_CHAT,
@@ -111,6 +131,7 @@ USERS = (
             *(health_contract(service) for service in SERVICES),
         ),
         asks_versions_of=(auth.IDENTITIES,),
+        hears=(events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED),
     ),
     BusUser(
         name="auth",
@@ -124,6 +145,7 @@ USERS = (
         calls=(audit.append_contract("orchestrator"),),
         hears_versions_of=(orchestrator.AGENTS,),
         owns_versions=(orchestrator.AGENTS,),
+        tells=(events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED),
         keeps=orchestrator.LIMITS,
         shares=(orchestrator.CIRCUITS,),
     ),
@@ -169,6 +191,10 @@ accounts {{
   }}
 {"".join(_account_of(bucket) for bucket in buckets)}}}
 """
+
+
+def _all_calls() -> Iterator[Contract[Any, Any]]:
+    return (contract for user in USERS for contract in user.calls)
 
 
 def _subjects_of(bucket: str) -> tuple[tuple[str, str], ...]:

@@ -20,7 +20,12 @@ _EXTREME_NUMBER = re.compile(rb"[0-9]{19}|[eE][+-]?[0-9]{3}")
 
 
 def require_sound_json(body: bytes) -> None:
-    """Raises Malformed for what RFC 8259 forbids or leaves open: bad UTF-8, keys twice, NaN, depth.
+    """Raises Malformed for what `read_sound_json` refuses."""
+    read_sound_json(body)
+
+
+def read_sound_json(body: bytes) -> Any:
+    """The value; raises Malformed for what RFC 8259 forbids or leaves open: bad UTF-8, keys twice, NaN, depth.
 
     pydantic keeps the last of two equal keys in silence, so two readers of one document could see different values.
     """
@@ -30,6 +35,7 @@ def require_sound_json(body: bytes) -> None:
         value = decoder.decode(body.decode())
         if b"\\u" in body:
             json.dumps(value, ensure_ascii=False).encode()
+        return value
     except Malformed:
         raise
     except UnicodeEncodeError:

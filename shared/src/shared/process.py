@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -10,6 +11,8 @@ from typing import Any
 import uvloop
 
 from shared.errors import PlatformError
+
+MAX_OPEN_FILES = 65_536
 
 
 class Stop:
@@ -60,8 +63,17 @@ def run(main: Callable[[Stop], Coroutine[Any, Any, None]]) -> None:
                 raise
         return stop.exit_status
 
+    _allow_open_files()
     try:
         sys.exit(uvloop.run(supervised()))
     except PlatformError as error:
         print(error.detail, file=sys.stderr)
         sys.exit(1)
+
+
+def _allow_open_files() -> None:
+    # Each stream may hold a connection upstream or to a client, and the usual soft limit of 1,024 is less than may be.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

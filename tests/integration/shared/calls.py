@@ -11,6 +11,7 @@ class Text(Message):
 READ = Contract("auth.identity.resolve", Text, Text, Kind.READ)
 CHANGE = Contract("auth.session.open", Text, Text, Kind.CHANGE)
 DISPATCH = Contract("orchestrator.dispatch.run", Text, Text, Kind.DISPATCH)
+STREAM = Contract("orchestrator.dispatch.stream", Text, Text, Kind.STREAM)
 APPEND = Contract("audit.entry.append.orchestrator", Text, Text, Kind.CHANGE)
 ITSELF = Contract("edge.health.check", Text, Text, Kind.READ)
 

@@ -5,17 +5,17 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from tests.integration.bus import Nats
 
 
 @asynccontextmanager
-async def replica(nats: Nats, instance: str = "auth-1", *, user: str = "auth") -> AsyncIterator[Process]:
-    """A replica that was started; it is killed at the end of the block."""
+async def program(nats: Nats, name: str, *, user: str, argument: str) -> AsyncIterator[Process]:
+    """One of the programs beside this module that was started; it is killed at the end of the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "tests.integration.shared.replica", nats.url, str(nats.nkey(user)), instance),
+        *("-m", f"tests.integration.shared.{name}", nats.url, str(nats.nkey(user)), argument),
         stdout=PIPE,
         stderr=PIPE,
     )
@@ -26,6 +26,16 @@ async def replica(nats: Nats, instance: str = "auth-1", *, user: str = "auth") -
             process.send_signal(signal.SIGCONT)
             process.kill()
         await process.communicate()
+
+
+def replica(nats: Nats, instance: str = "auth-1", *, user: str = "auth") -> AbstractAsyncContextManager[Process]:
+    """A replica of auth."""
+    return program(nats, "replica", user=user, argument=instance)
+
+
+def streamer(nats: Nats, instance: str = "orchestrator-1") -> AbstractAsyncContextManager[Process]:
+    """A replica of orchestrator."""
+    return program(nats, "streamer", user="orchestrator", argument=instance)
 
 
 @asynccontextmanager

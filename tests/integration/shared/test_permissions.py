@@ -10,7 +10,7 @@ from deploy.nats.permissions import USERS, BusUser
 from shared.bus import Contract
 from shared.bus.records import create_subject, read_subject
 from shared.bus.responder import settle
-from shared.contracts import audit, auth, orchestrator, second_factor, sessions, users
+from shared.contracts import audit, auth, conversations, events, openai, orchestrator, second_factor, sessions, users
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
 from tests.integration.bus import Nats
@@ -20,10 +20,11 @@ from tests.integration.shared.waiting import until
 SERVICES = ("edge", "auth", "orchestrator", "audit")
 NAMES = (*SERVICES, "operator")
 VERSIONS = (auth.IDENTITIES, orchestrator.AGENTS)
+EVENTS = (events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED)
 CONTRACTS = (
     *(
         value
-        for module in (audit, auth, orchestrator, second_factor, sessions, users)
+        for module in (audit, auth, conversations, openai, orchestrator, second_factor, sessions, users)
         for value in vars(module).values()
         if isinstance(value, Contract)
     ),
@@ -72,8 +73,16 @@ OTHERS = (
     "$SYS.ACCOUNT.$G.CONNECT",
     "peanut.agent.x",
     "peanut.agent.x.dispatch",
+    *(event.subject for event in EVENTS),
     "peanut.event.auth.changed",
-    "peanut.stream.edge-1.x",
+    *(
+        f"peanut.{what}.{name}{rest}"
+        for what in ("stream", "flow")
+        for name in NAMES
+        for rest in ("", ".x-1", ".x-1.0a")
+    ),
+    "peanut.stream",
+    "peanut.flow",
     "peanut.version.made.up",
     "peanut.auth.made.up",
     "peanut.audit.entry.append",
@@ -87,9 +96,13 @@ WILDCARDS = (
     "peanut.>",
     "peanut.*.>",
     "peanut.version.>",
+    "peanut.event.>",
+    "peanut.event.orchestrator.*",
     "peanut.cancel.>",
     "peanut.cancel.*.edge",
     *(f"peanut.cancel.{service}.{rest}" for service in NAMES for rest in ("*", ">")),
+    *(f"peanut.{what}.>" for what in ("stream", "flow")),
+    *(f"peanut.{what}.{name}.{rest}" for what in ("stream", "flow") for name in NAMES for rest in ("*", ">", "x-1.*")),
     "peanut.auth.>",
     "peanut.audit.entry.append.*",
     "_INBOX_edge.>",
@@ -109,6 +122,10 @@ WILDCARDS = (
     "$SYS.>",
 )
 
+# The edge reads what the orchestrator streams and says how far it is; nobody else says or hears anything of it.
+STREAMS_SENT_BY = {"edge": "peanut.flow.orchestrator.", "orchestrator": "peanut.stream.edge."}
+STREAMS_HEARD_BY = {"edge": "peanut.stream.edge.", "orchestrator": "peanut.flow.orchestrator."}
+
 everybody = pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
 
 
@@ -120,11 +137,12 @@ async def test_a_user_publishes_what_the_table_says_and_nothing_else(nats: Nats,
 
     discovery = {subject for subject in SUBJECTS if subject.startswith("$SRV.") and user.discovers}
     records = {subject for subject in SUBJECTS if subject.startswith("$KV.limits.") and user.name == "orchestrator"}
-    assert allowed == {subject for subject in user.may_publish if ">" not in subject} | discovery | records
+    streams = {subject for subject in SUBJECTS if subject.startswith(STREAMS_SENT_BY.get(user.name, "none"))}
+    assert allowed == {subject for subject in user.may_publish if ">" not in subject} | discovery | records | streams
 
 
 @everybody
-async def test_a_user_subscribes_to_its_inbox_to_what_is_cancelled_told_or_a_version_and_to_nothing_else(
+async def test_a_user_subscribes_to_its_inbox_to_what_is_cancelled_streamed_told_or_a_version_and_to_nothing_else(
     nats: Nats, user: BusUser
 ) -> None:
     async with client_as(nats, user.name) as (client, refusals):
@@ -136,7 +154,9 @@ async def test_a_user_subscribes_to_its_inbox_to_what_is_cancelled_told_or_a_ver
     cancelled = {subject for subject in asked if user.serves and _cancels(subject, user.name)}
     shared = {orchestrator.CIRCUITS} if user.name == "orchestrator" else set()
     heard = {version_subject(name) for name in _versions_heard_by(user)}
-    assert allowed == own | cancelled | discovery | shared | heard
+    heard |= {event.subject for event in EVENTS if user.name == "edge"}
+    streams = {subject for subject in asked if subject.startswith(STREAMS_HEARD_BY.get(user.name, "none"))}
+    assert allowed == own | cancelled | discovery | shared | heard | streams
 
 
 @everybody

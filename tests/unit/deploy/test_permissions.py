@@ -24,6 +24,8 @@ def test_who_may_not_pass_on_a_principal_reaches_nothing_that_acts_on_one(user: 
     harmless |= {health_contract(service).subject for service in SERVICES}
     harmless |= {version_contract(name).subject for name in user.asks_versions_of}
     harmless |= {version_subject(name) for name in user.owns_versions} | set(user.shares)
+    harmless |= {event.subject for event in user.tells}
+    harmless |= {"peanut.stream.edge.>"} if user.name == "orchestrator" else set()
     harmless |= {"$JS.limits.API.STREAM.CREATE.KV_limits", "$JS.limits.API.STREAM.MSG.GET.KV_limits", "$KV.limits.>"}
 
     assert user.passes_principal or set(user.may_publish) <= harmless
@@ -44,8 +46,18 @@ def test_a_version_is_published_by_its_owner_alone(user: BusUser) -> None:
 
 
 @everybody
-def test_nobody_publishes_to_a_wildcard_but_discovery_and_records(user: BusUser) -> None:
-    allowed = {"$SRV.>"} | ({"$KV.limits.>"} if user.name == "orchestrator" else set())
+def test_an_event_is_told_by_its_service_alone(user: BusUser) -> None:
+    told = {subject for subject in user.may_publish if subject.startswith("peanut.event.")}
+
+    assert all(subject.startswith(f"peanut.event.{user.name}.") for subject in told)
+
+
+@everybody
+def test_nobody_publishes_to_a_wildcard_but_discovery_streams_and_records(user: BusUser) -> None:
+    allowed = {
+        "edge": {"$SRV.>", "peanut.flow.orchestrator.>"},
+        "orchestrator": {"$KV.limits.>", "peanut.stream.edge.>"},
+    }.get(user.name, set())
 
     assert {subject for subject in user.may_publish if re.search(r"[*>]", subject)} <= allowed
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.process import Stop
+from shared.process import MAX_OPEN_FILES, Stop
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 from shared.errors import PlatformError
 from shared.process import run
 from shared.settings import load, ServiceSettings
@@ -36,6 +37,9 @@ async def loses_its_bus(stop):
 
 async def reads_settings(stop):
     load(ServiceSettings)
+
+async def counts_files(stop):
+    print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 
 async def cancels_itself(stop):
     raise asyncio.CancelledError
@@ -90,6 +94,13 @@ async def test_a_cancellation_that_nobody_asked_for_is_an_error() -> None:
     status, _, errors = await ended("cancels_itself")
 
     assert (status, "CancelledError" in errors) == (1, True)
+
+
+async def test_it_may_open_as_many_files_as_the_system_allows_within_reason() -> None:
+    _, output, _ = await ended("counts_files")
+
+    soft, hard = (int(number) for number in output.split())
+    assert soft == (MAX_OPEN_FILES if hard < 0 else min(hard, MAX_OPEN_FILES))
 
 
 async def test_waiting_ends_when_it_is_said_to() -> None:

@@ -10,6 +10,7 @@ from edge.http.pipeline import Pipeline
 from edge.http.response import policy_headers
 from edge.http.server import serving
 from edge.identities import Identities
+from edge.live_events import LiveEvents
 from edge.refusals import Refusals
 from edge.routes.app import behind_pipeline, fastapi_app, route_of
 from edge.routes.hot import hot_routes
@@ -43,11 +44,13 @@ async def main(stop: Stop) -> None:
         activity = Activity(bus)
         identities = Identities(bus, activity)
         await identities.start()
+        events = LiveEvents(bus, identities)
+        await events.start()
         app = fastapi_app(bus, HealthCheck(bus))
         refusals = Refusals(trail, route_of=lambda path: route_of(app, path))
         policy = policy_headers(https=settings.own_origin.startswith("https://"))
         pipeline = Pipeline(
-            hot=hot_routes(bus),
+            hot=hot_routes(bus, events),
             rest=behind_pipeline(app),
             identities=identities,
             origins=Origins(hosts=settings.hosts, origins=settings.origins),
@@ -60,6 +63,7 @@ async def main(stop: Stop) -> None:
             refusals.recording(),
             activity.reporting(),
             serving(pipeline, host=settings.host, port=settings.port, is_proxy=addresses.is_proxy, policy=policy),
+            events.telling(),
         ):
             _log.info("ready", extra={"address": f"http://{settings.host}:{settings.port}"})
             await stop.wait()

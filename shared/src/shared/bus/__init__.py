@@ -5,6 +5,7 @@ from shared.bus.connecting import connect
 from shared.bus.context import CallContext, call_context
 from shared.bus.contract import Contract, Endpoint, Kind
 from shared.bus.messages import NOTHING, HttpMessage, Message, Moment, Nothing, Secret, read, write
+from shared.bus.streams import Inlet, Outlet, ReaderGone, ReaderStalled, StreamBroken
 
 __all__ = [
     "NOTHING",
@@ -13,11 +14,16 @@ __all__ = [
     "Contract",
     "Endpoint",
     "HttpMessage",
+    "Inlet",
     "Kind",
     "Message",
     "Moment",
     "Nothing",
+    "Outlet",
+    "ReaderGone",
+    "ReaderStalled",
     "Secret",
+    "StreamBroken",
     "call_context",
     "connect",
     "read",

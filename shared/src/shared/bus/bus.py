@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from nats.aio.msg import Msg
@@ -14,10 +15,12 @@ from shared.bus.client import BusClient
 from shared.bus.context import CallContext
 from shared.bus.contract import Contract, Endpoint, Kind
 from shared.bus.discovery import Discovery, Replica
+from shared.bus.inlet import Inlets
 from shared.bus.messages import Message, read, write_request
 from shared.bus.records import Records
 from shared.bus.requester import NoResponder, OutcomeUnknown, ReplicaSilent, Requester
 from shared.bus.responder import Responder, settle
+from shared.bus.streams import Inlet
 from shared.errors import InvalidFields, PlatformError
 
 Q = TypeVar("Q", bound=Message)
@@ -42,9 +45,11 @@ class Bus:
         self.service = service
         self.instance = instance
         self._client = client
-        self._responder = Responder(client, service)
-        self._inbox = f"{inbox_of(service)}{instance}-{random.getrandbits(48):x}"
+        process = f"{instance}-{random.getrandbits(48):x}"
+        self._responder = Responder(client, service, process)
+        self._inbox = f"{inbox_of(service)}{process}"
         self._requester = Requester(client, service, self._inbox)
+        self._inlets = Inlets(client, self._requester, f"{service}.{process}")
         self._discovery = Discovery(client, service, instance, self._responder)
         self._records: list[Records] = []
         self._on_reconnect: list[Callable[[], None]] = []
@@ -87,6 +92,15 @@ class Bus:
                 if not again or context.remaining() <= 0:
                     raise
                 again = False
+
+    @asynccontextmanager
+    async def stream(self, contract: Contract[Q, A], body: bytes, context: CallContext) -> AsyncIterator[Inlet]:
+        """Asks for a stream, and gives what is handed over before the answer; both are bytes as they are.
+
+        Who leaves the block before the end, or is cancelled there, stops the call.
+        """
+        async with self._inlets.stream(contract, body, context) as inlet:
+            yield inlet
 
     async def serve(self, *endpoints: Endpoint) -> None:
         """Answers calls from now on, until the connection ends."""

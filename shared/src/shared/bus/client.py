@@ -6,6 +6,7 @@ what a call costs a caller.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
@@ -21,6 +22,8 @@ class BusClient(Client):
         super().__init__()
         self._hearers: dict[int, Hearer] = {}
         self._outgoing: list[bytes] = []
+        self._before: list[Callable[[], None]] = []
+        self._is_due = False
         self._loop = asyncio.get_running_loop()
         self._transport: BusTransport = BusTransport(self._hearers.get)
 
@@ -39,9 +42,17 @@ class BusClient(Client):
         line = f"HPUB {subject} {reply} {len(headers)} {size}" if headers else f"PUB {subject} {reply} {size}"
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(body)
-        if not self._outgoing:
+        if not self._is_due:
+            self._is_due = True
             self._loop.call_soon(self._write)
         self._outgoing += (line.encode(), b"\r\n", headers, body, b"\r\n")
+
+    def before_writing(self, finish: Callable[[], None]) -> None:
+        """Calls `finish` once, before what was sent in this turn is written; what it sends is written with it."""
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._write)
+        self._before.append(finish)
 
     async def sent(self) -> None:
         """Returns when the connection has taken what was sent; raises OSError when it breaks meanwhile."""
@@ -59,6 +70,11 @@ class BusClient(Client):
         self._hearers.pop(subscription._id, None)
 
     def _write(self) -> None:
+        if self._before:
+            before, self._before = self._before, []
+            for finish in before:
+                finish()
+        self._is_due = False
         outgoing, self._outgoing = self._outgoing, []
         if outgoing and self.is_connected:
             # nats-py's own commands first: a subscription must be there before the call that it hears the answer of.

@@ -7,12 +7,15 @@ from typing import Generic, TypeVar
 
 from shared.bus.context import CallContext
 from shared.bus.messages import Message, read, write
+from shared.bus.streams import Outlet
+from shared.errors import Malformed
 
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
 
 Handler = Callable[[Q, CallContext], Awaitable[A]]
 RawHandler = Callable[[bytes, CallContext], Awaitable[bytes]]
+StreamHandler = Callable[[bytes, CallContext, Outlet], Awaitable[bytes]]
 
 
 class Kind(Enum):
@@ -67,6 +70,15 @@ class Contract(Generic[Q, A]):
         """An endpoint for a hot path, whose handler reads and writes the JSON itself."""
         return Endpoint(self.subject, self.kind, handler)
 
+    def streamed_by(self, handler: StreamHandler) -> "Endpoint":
+        """An endpoint whose handler may hand over pieces before it returns its answer; see Outlet.
+
+        When nobody reads any more it is cancelled.
+        """
+        if self.kind is not Kind.STREAM:
+            raise ValueError("what is streamed ends with its reader, and has bounds of its own")
+        return Endpoint(self.subject, self.kind, _unstreamed, handler)
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -75,3 +87,9 @@ class Endpoint:
     subject: str
     kind: Kind
     answer: RawHandler
+    stream: StreamHandler | None = None
+    """Instead of `answer`, for a call that names a stream."""
+
+
+async def _unstreamed(_body: bytes, _context: CallContext) -> bytes:
+    raise Malformed("The answer to this is a stream, and the call names none.")

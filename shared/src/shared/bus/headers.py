@@ -6,6 +6,9 @@ from collections.abc import Mapping
 STATUS = "Status"
 """Under this name stands what the server itself says, such as 503 for nobody listening."""
 
+NOBODY_LISTENS = "503"
+"""The server's answer to a message that met no subscriber, where it had a reply subject."""
+
 _STATUS = re.compile(r"NATS/1\.0 ([0-9]{3})")
 
 

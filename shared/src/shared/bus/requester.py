@@ -15,8 +15,9 @@ from shared.bus.client import BusClient
 from shared.bus.context import CallContext, to_headers
 from shared.bus.contract import Contract
 from shared.bus.failures import CODE, from_wire
-from shared.bus.headers import STATUS, read_headers, write_headers
+from shared.bus.headers import NOBODY_LISTENS, STATUS, read_headers, write_headers
 from shared.bus.notes import hear_notes
+from shared.bus.streams import STREAM
 from shared.clock import unix_ms
 from shared.errors import DeadlinePassed, TooLarge, Unavailable
 
@@ -44,9 +45,13 @@ class ReplicaSilent(OutcomeUnknown):
 
 
 @dataclass(slots=True, eq=False)
-class _Pending:
+class Pending:
+    """A call that waits for its answer: `reply` becomes that, body and headers, or the failure that nobody sent."""
+
     reply: asyncio.Future[tuple[bytes, bytes]]
+    token: str
     service: str
+    ends_with_its_caller: bool
     deadline: float
     heard: float
     patience: float
@@ -56,7 +61,13 @@ class _Pending:
 
     @property
     def due(self) -> float:
+        """When something has to happen unless the answer comes."""
         return min(self.deadline, self.heard + self.patience, self.ask_again_at)
+
+    def is_worked_on(self, now: float) -> None:
+        """The replica has said so, in one way or another."""
+        self.heard = now
+        self.patience = LOST_AFTER_S
 
 
 class Requester:
@@ -71,7 +82,8 @@ class Requester:
         self._user = user
         self._inbox = inbox
         self._tokens = count()
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, Pending] = {}
+        self._untold: list[tuple[str, str]] = []
         self._connected = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -98,9 +110,30 @@ class Requester:
 
         Raises the failure that the service sent, NoResponder, OutcomeUnknown, DeadlinePassed, TooLarge or Unavailable.
         """
+        call = await self.begin(contract, body, context, patience=patience, ask_again_after=ask_again_after)
+        try:
+            answer, said = await call.reply
+        finally:
+            self.leave(call)
+        return body_of(answer, read_headers(said), call.service) if said else answer
+
+    async def begin(
+        self,
+        contract: Contract[Any, Any],
+        body: bytes,
+        context: CallContext,
+        *,
+        patience: float = LOST_AFTER_S,
+        ask_again_after: float | None = None,
+        stream: str | None = None,
+    ) -> Pending:
+        """Sends one call, which names `stream` when it is given. It has to be left in the end, answered or not."""
         now_ms = unix_ms()
         service = contract.service
-        headers = write_headers(to_headers(context, now_ms))
+        named = to_headers(context, now_ms)
+        if stream is not None:
+            named[STREAM] = stream
+        headers = write_headers(named)
         if len(body) + len(headers) + HEADERS_ROOM > self._client.max_payload:
             raise TooLarge("This is larger than a message on the bus may be.")
         if not self._client.is_connected:
@@ -112,23 +145,27 @@ class Requester:
         loop = self._loop
         now = loop.time()
         token = f"{next(self._tokens):x}"
-        pending = _Pending(loop.create_future(), service, now + remaining, now, patience)
+        ends = contract.kind.ends_with_its_caller
+        call = Pending(loop.create_future(), token, service, ends, now + remaining, now, patience)
         send = partial(self._client.send, contract.subject, body, reply=f"{self._inbox}.{token}", headers=headers)
         if ask_again_after is not None:
-            pending.ask_again, pending.ask_again_at = send, now + ask_again_after
-        pending.timer = loop.call_at(pending.due, self._look_after, pending)
-        self._pending[token] = pending
+            call.ask_again, call.ask_again_at = send, now + ask_again_after
+        call.timer = loop.call_at(call.due, self._look_after, call)
+        self._pending[token] = call
         try:
             send()
-            answer, said = await pending.reply
         except NatsError as error:
+            self.leave(call)
             raise Unavailable("The bus is not reachable.") from error
-        finally:
-            del self._pending[token]
-            pending.timer.cancel()
-            if not _is_answered(pending.reply) and contract.kind.ends_with_its_caller:
-                self._cancel(service, token)
-        return _body_of(answer, read_headers(said), service) if said else answer
+        return call
+
+    def leave(self, call: Pending) -> None:
+        """Nobody waits for this call any more; without an answer, the service is told so."""
+        del self._pending[call.token]
+        if call.timer is not None:
+            call.timer.cancel()
+        if not _is_answered(call.reply) and call.ends_with_its_caller:
+            self._cancel(call.service, call.token)
 
     def disconnected(self) -> None:
         """The connection broke: replies to calls in flight may be lost with it."""
@@ -137,8 +174,11 @@ class Requester:
             _fail(pending, OutcomeUnknown(f"The bus broke while {pending.service} worked on this."))
 
     def reconnected(self) -> None:
-        """The connection is there again."""
+        """The connection is there again. Services that it had not broken for still work for nobody, and are told so."""
         self._connected.set()
+        untold, self._untold = self._untold, []
+        for service, token in untold:
+            self._cancel(service, token)
 
     async def _reconnected(self, context: CallContext) -> None:
         self._connected.clear()  # nats-py notices a break some turns before it tells of it
@@ -150,20 +190,21 @@ class Requester:
 
     def _cancel(self, service: str, token: str) -> None:
         call = f"{self._inbox}.{token}".removeprefix(inbox_of(self._user))
-        with suppress(NatsError):  # without a connection: the service works for nobody, until it is done
+        try:
             self._client.send(cancel_subject(service, self._user), call.encode())
+        except NatsError:
+            self._untold.append((service, token))
 
     def _receive(self, subject: str, _reply: str, body: bytes, headers: bytes) -> None:
         pending = self._pending.get(subject.rpartition(".")[2])
         if pending is None or pending.reply.done():
             return  # its caller has given up
         if headers == SIGN_OF_WORK:
-            pending.heard = self._loop.time()
-            pending.patience = LOST_AFTER_S
+            pending.is_worked_on(self._loop.time())
         else:
             pending.reply.set_result((body, headers))
 
-    def _look_after(self, pending: _Pending) -> None:
+    def _look_after(self, pending: Pending) -> None:
         now = self._loop.time()
         if pending.ask_again is not None and now >= pending.ask_again_at:
             with suppress(NatsError):  # a broken connection fails the call by itself
@@ -185,13 +226,14 @@ def _is_answered(reply: asyncio.Future[tuple[bytes, bytes]]) -> bool:
     return reply.done() and not reply.cancelled() and reply.exception() is None
 
 
-def _fail(pending: _Pending, error: Exception) -> None:
+def _fail(pending: Pending, error: Exception) -> None:
     if not pending.reply.done():
         pending.reply.set_exception(error)
 
 
-def _body_of(answer: bytes, headers: Mapping[str, str], service: str) -> bytes:
-    if headers.get(STATUS) == "503":
+def body_of(answer: bytes, headers: Mapping[str, str], service: str) -> bytes:
+    """The body of an answer, whose notes are heard; raises the failure that it is, or NoResponder."""
+    if headers.get(STATUS) == NOBODY_LISTENS:
         raise NoResponder(f"The {service} service is not running.")
     hear_notes(headers)
     if CODE in headers:

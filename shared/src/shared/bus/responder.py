@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
@@ -15,11 +16,21 @@ from shared.bus.client import BusClient
 from shared.bus.context import CallContext, accept_by, from_headers
 from shared.bus.contract import Endpoint
 from shared.bus.failures import to_wire
-from shared.bus.headers import read_headers, write_headers
+from shared.bus.headers import NOBODY_LISTENS, STATUS, read_headers, write_headers
 from shared.bus.notes import noted_headers
+from shared.bus.outlet import StreamOutlet
 from shared.bus.requester import HEADERS_ROOM, SIGN_OF_WORK, OutcomeUnknown
+from shared.bus.streams import (
+    CHUNKS,
+    POSITION_BYTES,
+    STREAM,
+    ReaderStalled,
+    chunk_subject,
+    flow_of,
+    new_stream_id,
+)
 from shared.clock import unix_ms
-from shared.errors import DeadlinePassed, Overloaded, PlatformError, TooLarge, Unavailable
+from shared.errors import DeadlinePassed, Malformed, Overloaded, PlatformError, TooLarge, Unavailable
 from shared.logging import trace_id_of_call
 
 LOOK_EVERY_S = 0.25
@@ -31,10 +42,13 @@ DRAIN_WITHIN_S = 10.0
 CLEAN_UP_WITHIN_S = 1.0
 LARGE = 64 * 1024
 
+READER_PATIENCE_S = 30.0
+"""How long the producer of a stream waits for a reader that takes nothing."""
+
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Call:
     endpoint: Endpoint
     context: CallContext
@@ -43,7 +57,12 @@ class _Call:
     connection: int
     sign_at: float
     until: float
-    is_cancelled: bool = False
+    flow: str = ""
+    """By what the server and the reader of its stream name it to this process; empty until that is needed."""
+    outlet: StreamOutlet | None = None
+    is_left: bool = False
+    is_stopped: bool = False
+    failure: PlatformError | None = None
 
 
 async def settle(client: Client) -> None:
@@ -55,11 +74,16 @@ async def settle(client: Client) -> None:
 class Responder:
     """Serves endpoints. Each call is a task of its own: nats-py runs the callbacks of a subscription one by one."""
 
-    def __init__(self, client: BusClient, service: str) -> None:
+    def __init__(
+        self, client: BusClient, service: str, process: str, *, reader_patience: float = READER_PATIENCE_S
+    ) -> None:
         self._client = client
         self._service = service
         self._endpoints: dict[str, Endpoint] = {}
         self._calls: dict[asyncio.Task[None], _Call] = {}
+        self._flow = f"{flow_of(service)}{process}."
+        self._flows: dict[str, asyncio.Task[None]] = {}
+        self._reader_patience = reader_patience
         self._subscription: Subscription | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._connection = 0
@@ -76,6 +100,7 @@ class Responder:
         self._endpoints = {endpoint.subject: endpoint for endpoint in endpoints}
         if any(endpoint.kind.ends_with_its_caller for endpoint in endpoints):
             await self._client.hear(cancel_subject(self._service, "*"), self._cancel)
+            await self._client.hear(f"{self._flow}*", self._hear_flow)
         self._subscription = await self._client.hear(f"peanut.{self._service}.>", self._receive, queue=self._service)
         self._keeper = asyncio.create_task(self._keep())
         await settle(self._client)
@@ -99,6 +124,9 @@ class Responder:
     def disconnected(self) -> None:
         """The connection broke: callers in flight were told so, and the server would let no answer through to them."""
         self._connection += 1
+        for task, call in self._calls.items():
+            if call.endpoint.kind.ends_with_its_caller:
+                self._stop(task, call)
 
     def _receive(self, subject: str, reply: str, body: bytes, headers: bytes) -> None:
         if not reply.startswith("_INBOX_"):
@@ -114,6 +142,9 @@ class Responder:
         task = self._loop.create_task(self._answer(call, body))
         self._calls[task] = call
         task.add_done_callback(self._ended)
+        if call.flow:
+            self._flows[call.flow] = task
+            call.outlet = self._outlet(call, task)
 
     def _admitted(self, subject: str, reply: str, headers: Mapping[str, str]) -> _Call:
         context = from_headers(headers)
@@ -121,14 +152,34 @@ class Responder:
         if endpoint is None:
             raise Unavailable(f"This version of the {self._service} service does not know {subject}.")
         begin_by = accept_by(headers)
+        stream = self._stream_in(headers, reply) if endpoint.stream is not None else ""
         self._admission.enter(endpoint.kind, context)
         now = self._loop.time()
         until = now + max(context.remaining(), 0) + GRACE_AFTER_DEADLINE_S
-        return _Call(endpoint, context, begin_by, reply, self._connection, now + FIRST_SIGN_S, until)
+        call = _Call(endpoint, context, begin_by, reply, self._connection, now + FIRST_SIGN_S, until)
+        call.flow = stream
+        return call
+
+    def _stream_in(self, headers: Mapping[str, str], reply: str) -> str:
+        stream = headers.get(STREAM, "")
+        if stream and chunk_subject(reply, stream) and stream in self._flows:
+            raise Malformed("This stream is already being sent.")
+        return stream
+
+    def _outlet(self, call: _Call, task: asyncio.Task[None]) -> StreamOutlet:
+        return StreamOutlet(
+            self._client,
+            chunk_subject(call.reply, call.flow),
+            flow=f"{self._flow}{call.flow}",
+            patience=self._reader_patience,
+            on_stall=partial(self._stall, task),
+        )
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         call = self._calls.pop(task)
         self._admission.leave(call.endpoint.kind, call.context)
+        if call.flow:
+            del self._flows[call.flow]
 
     async def _answer(self, call: _Call, body: bytes) -> None:
         trace_id = call.context.trace_id
@@ -137,7 +188,7 @@ class Responder:
         try:
             answer = await self._answer_to(call, body)
         except asyncio.CancelledError as error:
-            headers, answer = to_wire(self._why_cancelled(error, call.context), trace_id=trace_id)
+            headers, answer = to_wire(self._why_cancelled(error, call), trace_id=trace_id)
         except Exception as error:
             headers, answer = to_wire(error, trace_id=trace_id)
         if not self._is_awaited(call):
@@ -145,6 +196,9 @@ class Responder:
         notes = noted_headers()
         if notes is not None:
             headers = {**(headers or {}), **notes}
+        if call.outlet is not None:
+            call.outlet.finish()
+            headers = {**(headers or {}), CHUNKS: str(call.outlet.chunks)}
         self._send(call.reply, answer, write_headers(headers) if headers else b"")
         if len(answer) > LARGE:
             await self._client.sent()  # so that no more of them wait in memory than calls may run
@@ -152,7 +206,10 @@ class Responder:
     async def _answer_to(self, call: _Call, body: bytes) -> bytes:
         if call.accept_by < unix_ms():
             raise Overloaded(f"The {self._service} service came to this too late.")
-        answer = await call.endpoint.answer(body, call.context)
+        if call.outlet is not None and call.endpoint.stream is not None:
+            answer = await call.endpoint.stream(body, call.context, call.outlet)
+        else:
+            answer = await call.endpoint.answer(body, call.context)
         if len(answer) + HEADERS_ROOM > self._client.max_payload:
             raise TooLarge("The answer is larger than a message on the bus may be.")
         return answer
@@ -161,18 +218,48 @@ class Responder:
         """The caller waits no longer. That cannot come before its call: both are sent over one connection."""
         reply = cancelled_reply(subject, body)
         for task, call in self._calls.items():
-            if call.reply == reply and call.endpoint.kind.ends_with_its_caller and not call.is_cancelled:
-                call.is_cancelled = True  # once: the handler may have to clean up
-                task.cancel()
+            if call.reply == reply and call.endpoint.kind.ends_with_its_caller:
+                self._left(task, call)
+
+    def _hear_flow(self, subject: str, _reply: str, body: bytes, headers: bytes) -> None:
+        """A reader says how far it is; or the server, in headers, that what was sent to a caller met nobody."""
+        task = self._flows.get(subject.rpartition(".")[2])
+        if task is None:
+            return
+        call = self._calls[task]
+        if headers:
+            if read_headers(headers).get(STATUS) == NOBODY_LISTENS:
+                self._left(task, call)
+        elif call.outlet is not None:
+            call.outlet.consumed(int.from_bytes(body[:POSITION_BYTES], "big"))
+
+    def _left(self, task: asyncio.Task[None], call: _Call) -> None:
+        """Nobody waits for this any more."""
+        call.is_left = True
+        self._stop(task, call)
+
+    def _stall(self, task: asyncio.Task[None]) -> None:
+        call = self._calls[task]
+        call.failure = ReaderStalled("Nothing was read of what was sent, and so it was stopped.")
+        self._stop(task, call)
+
+    def _stop(self, task: asyncio.Task[None], call: _Call) -> None:
+        if call.outlet is not None:
+            call.outlet.abandon()
+        if not call.is_stopped:
+            call.is_stopped = True  # once: the handler may have to clean up
+            task.cancel()
 
     def _is_awaited(self, call: _Call) -> bool:
-        return call.connection == self._connection and not call.is_cancelled
+        return call.connection == self._connection and not call.is_left
 
-    def _why_cancelled(self, error: asyncio.CancelledError, context: CallContext) -> BaseException:
+    def _why_cancelled(self, error: asyncio.CancelledError, call: _Call) -> BaseException:
         task = asyncio.current_task()
         if task is None or not task.cancelling():
             return error  # not by us: something that the handler awaited was cancelled
-        if context.remaining() <= 0:
+        if call.failure is not None:
+            return call.failure
+        if call.context.remaining() <= 0:
             return DeadlinePassed("The call was stopped, long past its deadline.")
         return OutcomeUnknown(f"The {self._service} service stopped while it worked on this.")
 
@@ -187,10 +274,20 @@ class Responder:
                     task.cancel()
                 elif now > call.sign_at and self._is_awaited(call):
                     call.sign_at = now + SIGN_EVERY_S
-                    self._send(call.reply, b"", SIGN_OF_WORK)
+                    if call.outlet is None or now > call.outlet.sent_at + SIGN_EVERY_S:
+                        self._send(call.reply, b"", SIGN_OF_WORK, flow=self._flow_of(task, call))
 
-    def _send(self, reply: str, body: bytes, headers: bytes) -> None:
+    def _flow_of(self, task: asyncio.Task[None], call: _Call) -> str:
+        """Where the server says that the caller is gone, if that ends the call."""
+        if not call.endpoint.kind.ends_with_its_caller:
+            return ""
+        if not call.flow:
+            call.flow = new_stream_id()
+            self._flows[call.flow] = task
+        return f"{self._flow}{call.flow}"
+
+    def _send(self, reply: str, body: bytes, headers: bytes, *, flow: str = "") -> None:
         try:
-            self._client.send(reply, body, headers=headers)
+            self._client.send(reply, body, reply=flow, headers=headers)
         except NatsError as error:
             _log.warning("reply_not_sent", extra={"error": type(error).__name__})

@@ -36,6 +36,7 @@ class Action(StrEnum):
     AGENT_MAINTENANCE_BEGUN = "agent.maintenance_begun"
     AGENT_MAINTENANCE_ENDED = "agent.maintenance_ended"
     AGENT_REQUEST = "agent.request"
+    CONVERSATION_DELETED = "conversation.deleted"
     REQUEST_REFUSED = "request.refused"
 
 

@@ -25,6 +25,15 @@ AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "echo"]
 AgentStatus = Literal["online", "degraded", "offline", "maintenance"]
 AgentName = Annotated[str, Field(min_length=2, max_length=64, pattern=_READABLE)]
 ModelName = Annotated[str, Field(min_length=1, max_length=200, pattern=_READABLE)]
+SessionId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=128,
+        pattern=_READABLE,
+        description="The conversation that this goes on, or begins under this name; `new` begins one with a new name",
+    ),
+]
 Endpoint = Annotated[str, Field(min_length=1, max_length=2048)]
 ApiKey = Annotated[
     Secret,
@@ -206,6 +215,7 @@ class Dispatch(HttpMessage):
     model: ModelName | None = None
     tags: Tags = Field(default_factory=list)
     context: Annotated[list[Turn], Field(max_length=1000)] = Field(default_factory=list)
+    session_id: SessionId | None = Field(default=None, examples=["new"])
     stream: bool = Field(
         default=False, description="Whether the answer comes as server-sent events `token`, `done` and `error`"
     )

@@ -47,9 +47,13 @@ class Response:
 
     def close(self) -> None:
         """Cuts off the connection, unless the answer has arrived to its end."""
+        self.cut_off(ConnectionBroken("the response was closed"))
+
+    def cut_off(self, failure: HttpFailure) -> None:
+        """The same; who waits for more of it hears of `failure`."""
         if self._source is not None:
             source = self._source
-            self.fail(ConnectionBroken("the response was closed"))
+            self.fail(failure)
             source.abandon()
 
     async def read(self, limit: int) -> bytes:

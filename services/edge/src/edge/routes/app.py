@@ -12,13 +12,14 @@ from starlette.exceptions import HTTPException
 
 from edge.health import HealthCheck
 from edge.http.pipeline import NoSuchRoute
-from edge.http.problems import problem
+from edge.http.problems import failure
 from edge.http.request import Request
 from edge.http.response import Response
 from edge.routes.agents import agent_routes
 from edge.routes.audit import audit_routes
 from edge.routes.auth import auth_routes
 from edge.routes.call import REQUEST
+from edge.routes.conversations import conversation_routes
 from edge.routes.documentation import describe, documentation_routes
 from edge.routes.operations import operation_routes
 from edge.routes.second_factor import second_factor_routes
@@ -29,6 +30,8 @@ from shared.bus.messages import invalid_fields
 from shared.errors import ErrorCode, PlatformError
 
 Rest = Callable[[Request], Awaitable[Response]]
+
+_NOT_THAT_METHOD = "This path does not take that method."
 
 
 class MethodNotAllowed(PlatformError):
@@ -47,6 +50,7 @@ def fastapi_app(bus: Bus, health: HealthCheck) -> FastAPI:
         session_routes(bus),
         user_routes(bus),
         agent_routes(bus),
+        conversation_routes(bus),
         audit_routes(bus),
         operation_routes(health),
         documentation_routes(),
@@ -66,9 +70,13 @@ def behind_pipeline(app: FastAPI) -> Rest:
         answer = _Answer()
         try:
             await app({**request.scope, "method": request.method, REQUEST: request}, _receiving(body), answer.take)
-        except MethodNotAllowed as error:
-            allowed = ", ".join(sorted(_methods(app, request.path)))
-            return problem(error, request_id=request.request_id).with_headers((b"allow", allowed.encode()))
+        except (MethodNotAllowed, NoSuchRoute) as error:
+            allowed = _methods(app, request.path)
+            if not allowed:
+                raise
+            refusal = error if isinstance(error, MethodNotAllowed) else MethodNotAllowed(_NOT_THAT_METHOD)  # a hot one
+            refused = failure(refusal, path=request.path, request_id=request.request_id)
+            return refused.with_headers((b"allow", ", ".join(sorted(allowed)).encode()))
         return answer.response()
 
     return handle
@@ -122,7 +130,7 @@ async def _invalid(_request: FastRequest, error: Exception) -> FastResponse:
 async def _unrouted(_request: FastRequest, error: Exception) -> FastResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        raise MethodNotAllowed("This path does not take that method.") from None
+        raise MethodNotAllowed(_NOT_THAT_METHOD) from None
     raise NoSuchRoute("Nothing is served here.") from None
 
 

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from edge.http.pipeline import PUBLIC
 from edge.routes.hot import AgentsQuery
+from edge.routes.idempotency import IdempotencyKey
 from shared import VERSION
 from shared.contracts.auth import User
 from shared.contracts.orchestrator import Agents, Dispatch, Dispatched
@@ -93,6 +94,12 @@ _LIMIT_HEADERS = {
 _AGENT_HEADER = {
     "Peanut-Agent": {"description": "The id of the agent that answered.", "schema": {"type": "string"}},
 }
+_REPLAYED_HEADER = {
+    "Idempotency-Replayed": {
+        "description": "`true` when this is the answer to an earlier request with the same `Idempotency-Key`.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
 _RETRY_AFTER = {
     "description": "Seconds to wait, with 429 and 503.",
     "schema": {"type": "integer", "minimum": 0},
@@ -128,7 +135,12 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas["Problem"] = _PROBLEM
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    document["components"]["headers"] = {**_LIMIT_HEADERS, **_AGENT_HEADER, "Retry-After": _RETRY_AFTER}
+    document["components"]["headers"] = {
+        **_LIMIT_HEADERS,
+        **_AGENT_HEADER,
+        **_REPLAYED_HEADER,
+        "Retry-After": _RETRY_AFTER,
+    }
     document["components"]["securitySchemes"] = {
         "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: `peanut_…`"},
         "session": {"type": "apiKey", "in": "cookie", "name": "__Host-session"},
@@ -139,7 +151,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
             if path in LIMITED:
                 _add_limits(operation)
             if path == DISPATCH:
-                operation["responses"]["200"]["headers"] |= _references(_AGENT_HEADER)
+                operation["responses"]["200"]["headers"] |= _references((*_AGENT_HEADER, *_REPLAYED_HEADER))
             if path.startswith("/api/") and (method.upper(), path) not in PUBLIC:
                 operation["security"] = [{"apiKey": []}, {"session": []}]
     return document
@@ -152,7 +164,7 @@ def _hot_routes() -> list[APIRoute]:
 
     async def list_agents(query: Annotated[AgentsQuery, Query()]) -> None: ...
 
-    async def dispatch(body: Dispatch) -> None: ...
+    async def dispatch(body: Dispatch, key: IdempotencyKey = None) -> None: ...
 
     def described(path: str, function: Any, **options: Any) -> APIRoute:
         return APIRoute(f"/api/v1{path}", function, **options)

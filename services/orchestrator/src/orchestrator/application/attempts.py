@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.application.limiting import Spending
 from orchestrator.application.upstreams import UpstreamFailure, UpstreamRefusal, UpstreamTimeout
 from orchestrator.domain.agent import Agent
 from shared.contracts.orchestrator import AttemptOutcome
@@ -16,16 +17,29 @@ class AgentFailed(PlatformError):
     code = ErrorCode.BAD_GATEWAY
     reason = "agent-failed"
 
+    def __init__(self, detail: str, *, is_callers_fault: bool = False) -> None:
+        super().__init__(detail)
+        self.is_callers_fault = is_callers_fault
+        """Whether the last one has found fault with the request itself."""
+
 
 @dataclass(slots=True)
 class Attempt:
     """One agent at work on a dispatch."""
 
     agent: Agent
+    spending: Spending
     outcome: AttemptOutcome = "cancelled"
     why: str | None = None
     latency_ms: float = 0.0
+    first_piece_ms: float | None = None
+    """When the first piece of a stream came."""
     _began: float = field(default_factory=time.perf_counter)
+
+    def first_piece_came(self) -> None:
+        """The agent has begun to answer."""
+        if self.first_piece_ms is None:
+            self.first_piece_ms = self._ms()
 
     def succeeded(self) -> None:
         """The agent has answered."""
@@ -44,7 +58,10 @@ class Attempt:
 
     def _end(self, outcome: AttemptOutcome, why: str | None) -> None:
         self.outcome, self.why = outcome, why
-        self.latency_ms = round((time.perf_counter() - self._began) * 1000, 1)
+        self.latency_ms = self._ms()
+
+    def _ms(self) -> float:
+        return round((time.perf_counter() - self._began) * 1000, 1)
 
     @property
     def words(self) -> str:
@@ -57,7 +74,11 @@ class Attempt:
         return f"{name} failed: {self.why}."
 
 
-def failure_of(attempts: Sequence[Attempt], and_then: str = "") -> PlatformError:
+def failure_of(
+    attempts: Sequence[Attempt], last: UpstreamFailure | None = None, *, and_then: str = ""
+) -> PlatformError:
     """What the caller hears when all attempts were in vain: each in words, and why there was no other one."""
     words = " ".join(filter(None, [*(attempt.words for attempt in attempts), and_then]))
-    return DeadlinePassed(words) if attempts[-1].outcome == "timeout" else AgentFailed(words)
+    if attempts[-1].outcome == "timeout":
+        return DeadlinePassed(words)
+    return AgentFailed(words, is_callers_fault=isinstance(last, UpstreamRefusal) and last.is_callers)

@@ -53,7 +53,8 @@ class Monitor:
     """The health of all agents, as this replica sees it.
 
     `generation` grows when another set of agents takes work. `on_trial` are those whose one trial is under way.
-    `on_circuit` is called with each agent whose circuit this replica has opened, closed or has on trial.
+    `on_circuit` is called with each agent whose circuit this replica has opened, closed or has on trial; `on_status`
+    with each that it sees in another status, and its health before and after.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Monitor:
         self.generation = 0
         self.on_trial: set[str] = set()
         self.on_circuit: Callable[[Agent], None] = lambda _agent: None
+        self.on_status: Callable[[Agent, Health, Health], None] = lambda _agent, _before, _after: None
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -102,7 +104,7 @@ class Monitor:
             if watched is not None and watched.agent.connection == agent.connection:
                 watched.agent = agent
                 if watched.judged.in_maintenance is not agent.in_maintenance:
-                    watched.judged = replace(watched.health, in_maintenance=agent.in_maintenance)
+                    self._changed(watched, replace(watched.health, in_maintenance=agent.in_maintenance))
                 continue
             if watched is not None:
                 self._forget(watched)
@@ -268,6 +270,8 @@ class Monitor:
     def _changed(self, watched: _Watched, health: Health) -> None:
         before, watched.judged = watched.judged, health
         circuit = health.circuit
+        if health.status != before.status:
+            self.on_status(watched.agent, before, health)
         if health.takes_work is not before.takes_work or circuit.state != before.circuit.state:
             self.generation += 1
         if circuit.on_trial:

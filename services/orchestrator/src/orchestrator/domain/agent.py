@@ -15,10 +15,13 @@ AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "echo"]
 WITHOUT_ENDPOINT: frozenset[AgentType] = frozenset({"kilo", "echo"})
 """Types that have no endpoint and no API key of their own: the echo is built in, and Kilo's are kilo-bridge's."""
 
+WITH_EMBEDDINGS: frozenset[AgentType] = frozenset({"ollama", "openai", "custom", "echo"})
+"""Types that have embeddings, if their model has."""
+
 _ADDED_PATHS: dict[AgentType, tuple[str, ...]] = {
-    "ollama": ("/api/chat",),
-    "openai": ("/chat/completions",),
-    "custom": ("/chat/completions",),
+    "ollama": ("/api/chat", "/api/embed"),
+    "openai": ("/chat/completions", "/embeddings"),
+    "custom": ("/chat/completions", "/embeddings"),
     "anthropic": ("/v1", "/v1/messages"),
 }
 """What is added to endpoints of a type, and people are tempted to give with them."""
@@ -98,10 +101,21 @@ class Agent:
         """The host that its endpoint names; empty without one."""
         return urlsplit(self.endpoint or "").hostname or ""
 
-    def serves(self, model: str | None, tags: Iterable[str], models: Collection[str] | None = None) -> bool:
-        """Whether it is of that model, when one is asked for, has all of those tags, and is of one of `models`."""
+    def serves(
+        self,
+        model: str | None,
+        tags: Iterable[str],
+        models: Collection[str] | None = None,
+        *,
+        embeds: bool = False,
+    ) -> bool:
+        """Whether it is of that model, when one is asked for, has all of those tags, and is of one of `models`.
+
+        With `embeds` also whether it is of a type that has embeddings.
+        """
         return (
             (model is None or model == self.model)
+            and (not embeds or self.type in WITH_EMBEDDINGS)
             and (models is None or self.model in models)
             and all(tag in self.tags for tag in tags)
         )

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.infrastructure.dialects.anthropic import OPENING, Anthropic
+from orchestrator.domain.chat import Chat
+from orchestrator.infrastructure.dialects.anthropic import Anthropic
+from orchestrator.infrastructure.dialects.anthropic_conversation import OPENING
 from tests.unit.orchestrator.agents import agent
 
 TEXTS = st.sampled_from(["", " ", "\n\t", "a", "b c", "é"])
@@ -18,7 +20,7 @@ TURNS = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), TEX
 def test_turns_alternate_from_the_user_to_the_user_and_nothing_said_is_lost(turns: list[tuple[str, str]]) -> None:
     messages = [{"role": role, "content": content} for role, content in [*turns, ("user", "last")]]
 
-    body = orjson.loads(Anthropic().request(agent("a"), messages, ()))
+    body = orjson.loads(Anthropic().request(agent("a"), Chat(messages=messages), (), streams=False))
 
     sent = body["messages"]
     assert (sent[0]["role"], sent[-1]["role"]) == ("user", "user")
@@ -34,7 +36,7 @@ def test_turns_alternate_from_the_user_to_the_user_and_nothing_said_is_lost(turn
 
 @pytest.mark.parametrize(("temperature", "sent"), [(0, 0), (0.3, 0.3), (1, 1), (1.01, 1), (2, 1)])
 def test_a_temperature_is_at_most_one(temperature: float, sent: float) -> None:
-    body = orjson.loads(Anthropic().request(agent("a", temperature=temperature), [], ()))
+    body = orjson.loads(Anthropic().request(agent("a", temperature=temperature), Chat(messages=[]), (), streams=False))
 
     assert body["temperature"] == sent
 
@@ -42,7 +44,7 @@ def test_a_temperature_is_at_most_one(temperature: float, sent: float) -> None:
 def test_messages_that_were_given_stay_as_they_are() -> None:
     messages = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
 
-    Anthropic().request(agent("a"), messages, ())
+    Anthropic().request(agent("a"), Chat(messages=messages), (), streams=False)
 
     assert [message["content"] for message in messages] == ["a", "b"]
 
