@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         help="times to measure a row at most, until the hypervisor withholds less than 5 %%; the quietest counts",
     )
     parser.add_argument(
-        "--quick", action="store_true", help=f"all but {' and '.join(_SLOW)} in under 30 s, with rough figures"
+        "--quick", action="store_true", help=f"all but {', '.join(_SLOW)} in about a minute, with rough figures"
     )
     parser.add_argument("--profile", action="store_true", help="profile each Python process under the dispatches at 64")
     parser.add_argument("--output", type=Path, default=_RESULTS / "latest.json", help="the JSON file")

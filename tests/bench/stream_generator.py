@@ -183,9 +183,12 @@ class _Connection(asyncio.Protocol):
             self._run.replace(self)
 
     def _read(self, lines: bytes, now: int) -> None:
+        if self._ended_well:
+            return  # what follows the end may say the whole answer once more
         run = self._run
         is_first = self._tokens.count == 0
-        sent_ns, is_right = self._tokens.read(lines)
+        tokens, end, _ = lines.partition(self._end)
+        sent_ns, is_right = self._tokens.read(tokens)
         if not is_right:
             self._fail("lost or out of order", lines)
             return
@@ -195,7 +198,7 @@ class _Connection(asyncio.Protocol):
             if run.recording:
                 run.chunks += len(sent_ns)
                 run.delays_s.extend([(now - sent) / 1e9 for sent in sent_ns])
-        self._ended_well = self._ended_well or (self._tokens.ended and self._end in lines)
+        self._ended_well = bool(end) and self._tokens.ended
 
     def _over(self, data: bytes) -> None:
         if not self._ended_well:

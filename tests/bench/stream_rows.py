@@ -33,7 +33,7 @@ class Kind:
 
 FIRST_TOKEN = Kind("first-token", "2 tokens, 10 ms apart", Wish(2, 10), (1,))
 PACED = Kind("paced", "50 tokens/s each", Wish(UNTIL_TOLD, 20), (100,))
-FLAT_OUT = Kind("flat-out", "flat out", Wish(1_000, 0), (100,))
+FLAT_OUT = Kind("flat-out", "flat out", Wish(UNTIL_TOLD, 0), (100,))
 KINDS = (FIRST_TOKEN, PACED, FLAT_OUT)
 
 

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from tests.bench.rows import chat_request
 from tests.bench.stream_generator import generate
 from tests.bench.stream_load import StreamLoad
-from tests.bench.stream_rows import OPENAI_END
+from tests.bench.stream_rows import DISPATCH_END, OPENAI_END
 from tests.bench.tokens import UNTIL_TOLD, Wish
 from tests.bench.upstream import Provider
 from tests.bench.upstream_streams import Stream, stream_opening, token_chunk
@@ -73,6 +73,20 @@ async def test_every_stream_is_read_to_its_end(wish: Wish) -> None:
 class _Dropping(Provider):
     def answer(self, request: bytes) -> None:
         self._transport.write(stream_opening() + token_chunk(0, 0) + token_chunk(2, 0, is_last=True))
+
+
+class _Repeating(Provider):
+    def answer(self, request: bytes) -> None:
+        whole = b"event: done\ndata: #0@0;#1@0.\n\n"
+        end = b"%x\r\n%b\r\n0\r\n\r\n" % (len(whole), whole)
+        self._transport.write(stream_opening() + token_chunk(0, 0) + token_chunk(1, 0, is_last=True) + end)
+
+
+async def test_an_end_that_says_the_whole_answer_once_more_is_no_more_tokens() -> None:
+    async with _running(_Repeating) as gateway:
+        measured = await generate(replace(_load(gateway, Wish(2, 0), streams=1), end=DISPATCH_END))
+
+    assert (measured.errors, measured.completed > 0) == ({}, True)
 
 
 async def test_a_gateway_that_drops_tokens_is_found_out() -> None:
