@@ -19,6 +19,7 @@ class Cell:
     cpu_us: float | None
     """Of all the gateway's processes, per request or chunk."""
     error_count: int
+    first_error: str | None
     stolen_percent: float
 
     @classmethod
@@ -31,6 +32,7 @@ class Cell:
             p99_ms=times_ms.get("p99"),
             cpu_us=sum(us for us in own if us is not None) if own and None not in own else None,
             error_count=measured.error_count,
+            first_error=measured.first_error,
             stolen_percent=measured.stolen_percent,
         )
 
@@ -59,7 +61,13 @@ def to_text(cells: Mapping[Line, Mapping[str, Cell]], ours: str) -> str:
         for (title, at), by_gateway in cells.items()
         for gateway, cell in by_gateway.items()
     ]
-    return table(head, rows, left=(0, 2))
+    failures = [
+        f"{gateway}, {title}, at {at}: {cell.error_count} errors; first: {cell.first_error}"
+        for (title, at), by_gateway in cells.items()
+        for gateway, cell in by_gateway.items()
+        if cell.error_count
+    ]
+    return "\n\n".join([table(head, rows, left=(0, 2)), *failures])
 
 
 def _ratios(ours: Cell | None, theirs: Cell) -> Sequence[str]:

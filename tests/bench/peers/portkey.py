@@ -13,8 +13,8 @@ _SERVER = _HOME / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-
 _PACKAGE = {
     "private": True,
     "dependencies": {"@portkey-ai/gateway": _VERSION},
-    # With a later one every stream ends in "TypeError: immutable" (Portkey-AI/gateway#1389).
-    "overrides": {"@hono/node-server": "1.14.2"},
+    # With those after 1.13 every stream ends in "TypeError: immutable" (Portkey-AI/gateway#1389).
+    "overrides": {"@hono/node-server": "1.13.5"},
 }
 
 
