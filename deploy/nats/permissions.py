@@ -10,7 +10,18 @@ from shared.bus import Contract, Kind
 from shared.bus.cancelling import cancel_subject
 from shared.bus.records import create_subject, read_subject, record_subject
 from shared.bus.streams import flow_of, streams_of
-from shared.contracts import audit, auth, conversations, events, openai, orchestrator, second_factor, sessions, users
+from shared.contracts import (
+    audit,
+    auth,
+    conversations,
+    events,
+    metrics,
+    openai,
+    orchestrator,
+    second_factor,
+    sessions,
+    users,
+)
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
 
@@ -126,6 +137,8 @@ USERS = (
             openai.STREAM_CHAT,
             openai.CREATE_EMBEDDINGS,
             openai.LIST_MODELS,
+            metrics.READ_METRICS,
+            metrics.READ_TOTALS,
             audit.QUERY,
             audit.append_contract("edge"),
             *(health_contract(service) for service in SERVICES),

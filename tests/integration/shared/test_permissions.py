@@ -10,7 +10,18 @@ from deploy.nats.permissions import USERS, BusUser
 from shared.bus import Contract
 from shared.bus.records import create_subject, read_subject
 from shared.bus.responder import settle
-from shared.contracts import audit, auth, conversations, events, openai, orchestrator, second_factor, sessions, users
+from shared.contracts import (
+    audit,
+    auth,
+    conversations,
+    events,
+    metrics,
+    openai,
+    orchestrator,
+    second_factor,
+    sessions,
+    users,
+)
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
 from tests.integration.bus import Nats
@@ -24,7 +35,7 @@ EVENTS = (events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED)
 CONTRACTS = (
     *(
         value
-        for module in (audit, auth, conversations, openai, orchestrator, second_factor, sessions, users)
+        for module in (audit, auth, conversations, metrics, openai, orchestrator, second_factor, sessions, users)
         for value in vars(module).values()
         if isinstance(value, Contract)
     ),

@@ -11,9 +11,11 @@ from orchestrator.application.conversations import Conversations
 from orchestrator.application.dispatching import Dispatching
 from orchestrator.application.idempotency import Idempotency
 from orchestrator.application.limiting import Limiter
+from orchestrator.application.metrics import Metrics
 from orchestrator.application.monitor import Monitor
 from orchestrator.application.news import News
 from orchestrator.application.pool import Pool
+from orchestrator.application.recording import Recorder
 from orchestrator.application.registry import Registry
 from orchestrator.application.upstreams import Upstream
 from orchestrator.domain.agent import Agent, AgentType
@@ -32,10 +34,12 @@ from orchestrator.infrastructure.sealed_secrets import SealedSecrets
 from orchestrator.infrastructure.sql_agents import SqlAgents
 from orchestrator.infrastructure.sql_conversations import SqlConversations
 from orchestrator.infrastructure.sql_idempotency import SqlIdempotency
+from orchestrator.infrastructure.sql_metrics import SqlMetrics
 from orchestrator.infrastructure.sql_usage import SqlUsage
 from orchestrator.interface.agents import agent_endpoints
 from orchestrator.interface.conversations import conversation_endpoints
 from orchestrator.interface.dispatch import dispatch_endpoints
+from orchestrator.interface.metrics import metric_endpoints
 from orchestrator.interface.openai import openai_endpoints
 from orchestrator.settings import OrchestratorSettings
 from shared.audit import open_trail
@@ -77,7 +81,10 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
         conversation_store = SqlConversations(database, settings.key())
         claims = SqlIdempotency(database, settings.key())
         idempotency = Idempotency(claims, now=utc_now, new_id=new_id)
-        usage = SqlUsage(database, replica=new_id().replace("-", ""))
+        replica = new_id().replace("-", "")
+        usage = SqlUsage(database, replica=replica)
+        sums = SqlMetrics(database, replica=replica)
+        recorder = Recorder(sums)
         upstreams: dict[AgentType, Upstream] = {
             "ollama": HttpUpstream(http, secrets, Ollama()),
             "openai": HttpUpstream(http, secrets, OpenAi()),
@@ -95,8 +102,9 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
         async with (
             monitor.watching(),
             usage.saving(),  # until after the last call has ended
+            recorder.saving(),
             idempotency.keeping_claims(),  # the same
-            cleaning_up(usage, conversation_store, claims, now=utc_now),
+            cleaning_up(usage, sums, conversation_store, claims, now=utc_now),
             connect(
                 settings.nats_url,
                 service=SERVICE,
@@ -138,7 +146,7 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
             budgets = KvBudgets(records, usage, now=utc_now)
             bus.on_reconnect(budgets.tell_again)
             limiter = Limiter(KvLimits(records, now=utc_now), budgets, per_minute=settings.dispatch_per_minute)
-            dispatching = Dispatching(pool, upstreams, trail, limiter)
+            dispatching = Dispatching(pool, upstreams, trail, limiter, recorder)
             circuits = SharedCircuits(monitor, partial(bus.publish, CIRCUITS), instance=bus.instance)
             await bus.subscribe(CIRCUITS, circuits.hear)
             await watch.start()
@@ -149,6 +157,7 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
                     *dispatch_endpoints(dispatching, conversations, idempotency, now=rfc3339_now),
                     *openai_endpoints(dispatching, pool, idempotency),
                     *conversation_endpoints(conversations),
+                    *metric_endpoints(Metrics(sums, pool, monitor, now=utc_now)),
                     health_contract(SERVICE).answered_by(health),
                 )
                 yield

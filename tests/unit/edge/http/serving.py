@@ -12,6 +12,7 @@ from edge.http.request import Request
 from edge.http.response import Response, policy_headers
 from edge.http.server import serving
 from edge.identities import Known
+from edge.metrics import Meter
 from shared.contracts.auth import Identity, User
 from shared.errors import ErrorCode, PlatformError
 from shared.principal import Principal, PrincipalKind, Role
@@ -82,6 +83,7 @@ async def edge(
         origins=Origins(hosts=frozenset({"localhost"}), origins=frozenset({public_url})),
         addresses=ClientAddresses(()),
         refusals=refusals,
+        meter=Meter("edge-1"),
         policy=policy,
     )
     port = free_port()

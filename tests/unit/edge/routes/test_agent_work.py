@@ -163,7 +163,7 @@ async def test_the_client_says_how_long_it_may_take(path: str, stream: bool, bus
 
 async def test_a_time_that_is_none_is_refused(bus: FakeBus) -> None:
     given = ["0", "601", "1.5", "-1", "+1", "1e2", "01", "", "٣", "1, 2", "1000000"]
-    headers = [{"Peanut-Timeout": each.encode()} for each in given]
+    headers = [{b"Peanut-Timeout": each.encode()} for each in given]
 
     async with client_of(bus) as client:
         dispatched = [await client.post(DISPATCH, json={"message": "x"}, headers=each) for each in headers]

@@ -62,8 +62,9 @@ def test_a_page_is_written_as_the_contract_says() -> None:
 def test_an_answer_is_written_as_the_contract_says() -> None:
     in_vain, last = Attempt(replace(AGENT, name="other"), Spending()), Attempt(AGENT, Spending())
     in_vain.failed(UpstreamFailure("HTTP 500"))
-    last.succeeded()
-    answered = Answered(Completion("Good day \u2028 “”", 9, 3), [in_vain, last], 12.3)
+    completion = Completion("Good day \u2028 “”", 9, 3)
+    last.succeeded(completion)
+    answered = Answered(completion, [in_vain, last], 12.3)
 
     body = dispatched(answered, request_id="r-1", session_id=None, at=rfc3339(NOW))
 

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
+from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 from edge.http.addresses import ClientAddresses
@@ -15,6 +17,7 @@ from edge.http.problems import OPENAI, failure
 from edge.http.request import MAX_BODY, Receive, Request, Scope
 from edge.http.response import Header, Response, Streamed
 from edge.identities import Identities, Known
+from edge.metrics import Meter
 from edge.refusals import Refusals
 from shared.bus.notes import forget_notes, noted_headers
 from shared.errors import ErrorCode, FieldError, Forbidden, InvalidFields, Overloaded, PlatformError, Unavailable
@@ -31,6 +34,8 @@ HotRoutes = Mapping[tuple[str, str], HotHandler]
 API = "/api/"
 PUBLIC = frozenset({("POST", "/api/v1/auth/login"), ("POST", "/api/v1/auth/totp/verify")})
 OPTIONAL = frozenset({("GET", "/health")})
+GUARDED = frozenset({("GET", "/metrics")})
+"""What is for those who are known, though it is not below API."""
 WHILE_PASSWORD_IS_TEMPORARY = frozenset(
     {
         ("GET", "/health"),
@@ -45,10 +50,9 @@ WHILE_TOTP_IS_MISSING = WHILE_PASSWORD_IS_TEMPORARY | {
 }
 
 _OWN_POLICY = frozenset({b"content-security-policy", b"referrer-policy", b"cache-control"})
-_WITH_FREE_NAME = re.compile(
-    r"/api/v1/openclaw/sessions/(?!\.{1,2}\Z)(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+", re.ASCII
-)
-"""The one path whose last part people choose: only there may it be escaped."""
+_CONVERSATIONS = "/api/v1/openclaw/sessions/"
+_ESCAPED_NAME = re.compile(r"(?!\.{1,2}\Z)(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+", re.ASCII)
+"""One part of a path (RFC 3986, section 3.3)."""
 _PLAIN_PATH = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_-.")
 
 _log = logging.getLogger(__name__)
@@ -91,6 +95,7 @@ class Pipeline:
         origins: Origins,
         addresses: ClientAddresses,
         refusals: Refusals,
+        meter: Meter,
         policy: Sequence[Header],
     ) -> None:
         self._hot = hot
@@ -100,6 +105,8 @@ class Pipeline:
         self._origins = origins
         self._addresses = addresses
         self._refusals = refusals
+        self._meter = meter
+        meter.in_flight = lambda: self._in_flight
         self._in_flight = 0
         self._policy = policy
         self._common = header_lines(policy)
@@ -108,25 +115,32 @@ class Pipeline:
         """One request; the answer leaves by its `Exchange`, not by ASGI messages."""
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is switched off in uvicorn's configuration")
+        began = time.perf_counter()
         request = self._request(scope, receive)
         forget_notes()  # those of the request before, which a pipelined one inherits
         self._in_flight += 1
         try:
-            await self._serve(request)
+            status = await self._serve(request)
         finally:
             self._in_flight -= 1
+        self._meter.note(request, status, time.perf_counter() - began)
 
-    async def _serve(self, request: Request) -> None:
-        """Answers, whatever comes; when this returns, the answer is over."""
+    async def _serve(self, request: Request) -> int:
+        """Answers, whatever comes; when this returns its status, the answer is over."""
         try:
             answer = await self._respond(request)
-            response = await self._stream(request, answer) if isinstance(answer, Streamed) else answer
+            if isinstance(answer, Streamed):
+                with self._meter.streaming():
+                    response = await self._stream(request, answer)
+            else:
+                response = answer
         except (Exception, asyncio.CancelledError) as error:
             response = failure(self._known_failure(request, error), path=request.path, request_id=request.request_id)
         if response is None:
-            return
+            return HTTPStatus.OK
         self._refusals.note(request, response)
         await exchange_of(request.scope).answer(response.status, *self._head(request, response), response.body)
+        return response.status
 
     async def _stream(self, request: Request, streamed: Streamed) -> Response | None:
         """Writes all pieces as they come; returns the ordinary answer where there are none.
@@ -214,7 +228,8 @@ class Pipeline:
             request.require_json()
             return None
         is_openai = request.path.startswith(OPENAI)
-        if not request.path.startswith(API) and not is_openai and route not in OPTIONAL:
+        is_guarded = request.path.startswith(API) or is_openai or route in GUARDED
+        if not is_guarded and route not in OPTIONAL:
             return None
         credential = key_of(request) if is_openai else credential_of(request)
         if credential is None:
@@ -242,9 +257,11 @@ class Pipeline:
 
 
 def _require_plain(path: str) -> None:
-    if _WITH_FREE_NAME.fullmatch(path):
-        return
-    if not _PLAIN_PATH.issuperset(path) or "//" in path or "/." in path:
+    if path.startswith(_CONVERSATIONS):  # the only things in paths whose names people choose
+        is_plain = _ESCAPED_NAME.fullmatch(path, len(_CONVERSATIONS)) is not None
+    else:
+        is_plain = _PLAIN_PATH.issuperset(path) and "//" not in path and "/." not in path
+    if not is_plain:
         raise NoSuchRoute("Nothing is served here.")
 
 

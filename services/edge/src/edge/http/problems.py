@@ -15,7 +15,7 @@ from shared.errors import ErrorCode, PlatformError
 OPENAI = "/v1/"
 """What the paths of OpenAI's API begin with."""
 MAX_RETRY_AFTER_S = 60
-"""OpenAI's clients wait no longer than this by themselves, and then try again much too early."""
+"""OpenAI's clients wait no longer for more: older ones then try again much too early."""
 
 
 class Form(NamedTuple):

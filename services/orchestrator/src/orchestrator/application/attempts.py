@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.application.limiting import Spending
+from orchestrator.application.orders import Answer
 from orchestrator.application.upstreams import UpstreamFailure, UpstreamRefusal, UpstreamTimeout
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.metrics import Attempted
 from shared.contracts.orchestrator import AttemptOutcome
 from shared.errors import DeadlinePassed, ErrorCode, PlatformError
 
@@ -34,6 +36,7 @@ class Attempt:
     latency_ms: float = 0.0
     first_piece_ms: float | None = None
     """When the first piece of a stream came."""
+    answer: Answer | None = None
     _began: float = field(default_factory=time.perf_counter)
 
     def first_piece_came(self) -> None:
@@ -41,8 +44,9 @@ class Attempt:
         if self.first_piece_ms is None:
             self.first_piece_ms = self._ms()
 
-    def succeeded(self) -> None:
+    def succeeded(self, answer: Answer) -> None:
         """The agent has answered."""
+        self.answer = answer
         self._end("success", None)
 
     def failed(self, failure: UpstreamFailure) -> None:
@@ -62,6 +66,13 @@ class Attempt:
 
     def _ms(self) -> float:
         return round((time.perf_counter() - self._began) * 1000, 1)
+
+    @property
+    def measured(self) -> Attempted:
+        """What the agent's metrics have of it."""
+        answer = self.answer
+        tokens = (0, 0) if answer is None else (answer.prompt_tokens, answer.completion_tokens)
+        return Attempted(self.outcome, self.latency_ms, self.first_piece_ms, *tokens)
 
     @property
     def words(self) -> str:

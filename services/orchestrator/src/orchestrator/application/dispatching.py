@@ -13,6 +13,7 @@ from orchestrator.application.attempts import Attempt, failure_of
 from orchestrator.application.limiting import Limiter, Spending, models_of
 from orchestrator.application.orders import Answer, ChatOrder, Choice, Order, StreamOrder
 from orchestrator.application.pool import NoAgentAvailable, Pool, Work
+from orchestrator.application.recording import Recorder
 from orchestrator.application.upstreams import Take, Upstream, UpstreamFailure, UpstreamRefusal
 from orchestrator.domain.agent import Agent, AgentType
 from orchestrator.domain.chat import Chat, Completion, Piece, likely_tokens_of
@@ -82,12 +83,18 @@ class Dispatching:
     """The use case of dispatch."""
 
     def __init__(
-        self, pool: Pool, upstreams: Mapping[AgentType, Upstream], trail: AuditTrail, limiter: Limiter
+        self,
+        pool: Pool,
+        upstreams: Mapping[AgentType, Upstream],
+        trail: AuditTrail,
+        limiter: Limiter,
+        recorder: Recorder,
     ) -> None:
         self._pool = pool
         self._upstreams = upstreams
         self._trail = trail
         self._limiter = limiter
+        self._recorder = recorder
 
     async def admit(self, context: CallContext) -> None:
         """Lets a request in and counts it; raises AuditUnavailable, RateLimited or RecordsUnavailable."""
@@ -192,7 +199,7 @@ class Dispatching:
             answer = await task.order.ask(self._upstreams[agent.type], agent, within_s=within_s)
             spending.answered(answer)
             work.succeeded()
-            attempt.succeeded()
+            attempt.succeeded(answer)
         except UpstreamFailure as failure:
             spending.failed(failure)
             attempt.failed(failure)
@@ -207,6 +214,7 @@ class Dispatching:
         finally:
             spending.end()
             work.end()
+            self._recorder.note(agent.id, attempt.measured)
         return answer
 
     def _effect_begins(self, task: _Task, agent: Agent) -> None:
