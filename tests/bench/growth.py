@@ -65,6 +65,7 @@ def growth(data_dir: Path, upstream: Target, *, pairs: int, warm_up_s: float, me
         many = stack.enter_context(running_system(data_dir / "many", upstream_port=upstream.port))
         many.register_agents(GROWN_TO)
         run = _Run(few, many, upstream, warm_up_s=warm_up_s, measured_s=measured_s)
+        run.warm_up()
         for _ in range(pairs):
             run.pair()
     return run.found()
@@ -82,6 +83,11 @@ class _Run:
         self._with_agents: list[Measured] = []
         self._streams: list[StreamsMeasured] = []
         self._kb: defaultdict[str, list[float]] = defaultdict(list)
+
+    def warm_up(self) -> None:
+        """One round of each system that does not count."""
+        for system in (self._few, self._many):
+            self._plain(system)
 
     def pair(self) -> None:
         """One round of each condition."""

@@ -212,7 +212,9 @@ def _timing_content(timing: LoginTiming) -> dict[str, object]:
 
 def to_text(report: Report) -> str:
     """The tables."""
-    parts = [_head(report), _rows(report.rows)]
+    parts = [_head(report)]
+    if report.rows:
+        parts.append(_rows(report.rows))
     if report.streams:
         parts.append(_streams(report.streams))
     beyond = _beyond_upstream(report)
@@ -321,7 +323,7 @@ def _beyond_upstream(report: Report) -> str:
 
 
 def _growth(found: Growth) -> str:
-    head = ["dispatch at 16", "CPU us/request", "req/s", "p50 ms", "p99 ms", "beyond the one before, us"]
+    head = ["dispatch at 16", "CPU us/request", "req/s", "p50 ms", "p99 ms", "more than the first, us"]
     rows = [
         [
             title,
