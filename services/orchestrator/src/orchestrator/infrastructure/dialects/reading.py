@@ -99,9 +99,11 @@ class Steps:
                 self._texts.append(content)
 
 
-def steps_of(choices: Sequence[Mapping[str, Any]]) -> list[Delta]:
+def steps_of(completion: Completion) -> list[Delta]:
     """An answer that came as a whole, as steps."""
-    return [Delta(choice["index"], _step(choice["message"]), choice["finish_reason"]) for choice in choices]
+    if not completion.choices:  # as of a chat for whose choices nobody asks
+        return [Delta(0, {"role": "assistant", "content": completion.text}, "stop")]
+    return [Delta(choice["index"], _step(choice["message"]), choice["finish_reason"]) for choice in completion.choices]
 
 
 def _step(message: Mapping[str, Any]) -> Mapping[str, Any]:
