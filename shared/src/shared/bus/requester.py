@@ -27,7 +27,7 @@ SIGN_OF_WORK = write_headers({"Peanut-Working": "1"})
 
 LOST_AFTER_S = 3.0
 
-SEEK_AFTER_S = {Kind.READ: 0.75, Kind.DISPATCH: 1.05, Kind.STREAM: 1.05}
+SEEK_AFTER_S = {Kind.READ: 0.75, Kind.CHANGE: float("inf"), Kind.DISPATCH: 1.05, Kind.STREAM: 1.05}
 """How long a replica may say nothing of a call before another is looked for; its first sign of work comes sooner.
 
 What costs something when it is done twice waits until the silent one may not begin it any more (`Peanut-Accept-By`).
@@ -36,7 +36,9 @@ What costs something when it is done twice waits until the silent one may not be
 SEEK_FOR_S = 0.5
 """How long another replica has to say that it is there."""
 
-READ_PATIENCE_S = SEEK_AFTER_S[Kind.READ]
+PATIENCE_S = dict.fromkeys(Kind, LOST_AFTER_S) | {Kind.READ: SEEK_AFTER_S[Kind.READ]}
+"""How long a replica may say nothing of a call before it is given up, unless another is looked for."""
+
 STALLED_S = 0.25
 RECONNECT_WITHIN_S = 1.0
 HEADERS_ROOM = 64 * 1024
@@ -70,12 +72,12 @@ class Pending:
     reply: asyncio.Future[tuple[bytes, bytes]]
     token: str
     service: str
-    ends_with_its_caller: bool
+    kind: Kind
     deadline: float
     heard: float
     patience: float
-    meanwhile: Callable[[], None] | None = None
-    """What to do at `meanwhile_at` without an answer."""
+    meanwhile: Callable[["Pending"], None] | None = None
+    """What to do at `meanwhile_at` without an answer. It must not hold this call, or only the collector frees both."""
     meanwhile_at: float = float("inf")
     is_silent: bool = True
     timer: asyncio.TimerHandle | None = field(default=None)
@@ -101,6 +103,9 @@ class Requester:
 
     def __init__(self, client: BusClient, user: str, process: str, *, finds_replicas: bool) -> None:
         self._finds_replicas = finds_replicas
+        self._patience_s = PATIENCE_S
+        if finds_replicas:
+            self._patience_s = PATIENCE_S | {Kind.READ: SEEK_AFTER_S[Kind.READ] + SEEK_FOR_S}
         self._seeking: set[asyncio.Task[None]] = set()
         self._client = client
         self._user = user
@@ -171,14 +176,12 @@ class Requester:
         token = f"{next(self._tokens):x}"
         kind = contract.kind
         subject = contract.subject if replica is None else direct_subject(contract.name, replica)
-        patience = READ_PATIENCE_S if kind is Kind.READ else LOST_AFTER_S
-        call = Pending(loop.create_future(), token, service, kind.ends_with_its_caller, now + remaining, now, patience)
+        call = Pending(loop.create_future(), token, service, kind, now + remaining, now, self._patience_s[kind])
         send = partial(self._client.send, subject, body, reply=self._reply(service, token), headers=headers)
         if ask_again_after is not None:
-            call.meanwhile, call.meanwhile_at = send, now + ask_again_after
-        elif self._finds_replicas and replica is None and (seek_after := SEEK_AFTER_S.get(kind)) is not None:
-            call.meanwhile, call.meanwhile_at = partial(self._seek, call), now + seek_after
-            call.patience = max(patience, seek_after + SEEK_FOR_S)
+            call.meanwhile, call.meanwhile_at = lambda _: send(), now + ask_again_after
+        elif self._finds_replicas and replica is None:
+            call.meanwhile, call.meanwhile_at = self._seek, now + SEEK_AFTER_S[kind]
         call.timer = loop.call_at(call.due, self._look_after, call)
         self._pending[token] = call
         try:
@@ -193,7 +196,7 @@ class Requester:
         del self._pending[call.token]
         if call.timer is not None:
             call.timer.cancel()
-        if not _is_answered(call.reply) and call.ends_with_its_caller:
+        if not _is_answered(call.reply) and call.kind.ends_with_its_caller:
             self._cancel(call.service, call.token)
 
     def disconnected(self) -> None:
@@ -245,19 +248,14 @@ class Requester:
     async def _find_another(self, call: Pending) -> None:
         """Fails a call with the name of a replica that is there, unless something is heard of it meanwhile."""
         now = self._loop.time()
+        token = f"{next(self._tokens):x}"
         question = Pending(
-            self._loop.create_future(),
-            f"{next(self._tokens):x}",
-            call.service,
-            False,
-            now + SEEK_FOR_S,
-            now,
-            SEEK_FOR_S,
+            self._loop.create_future(), token, call.service, Kind.READ, now + SEEK_FOR_S, now, SEEK_FOR_S
         )
         question.timer = self._loop.call_at(question.due, self._look_after, question)
-        self._pending[question.token] = question
+        self._pending[token] = question
         try:
-            self._client.send(who_is_there(call.service), b"", reply=self._reply(call.service, question.token))
+            self._client.send(who_is_there(call.service), b"", reply=self._reply(call.service, token))
             answer, _ = await question.reply
         except (NatsError, PlatformError):
             return  # nobody is there, so there is nobody better to wait for
@@ -271,7 +269,7 @@ class Requester:
         now = self._loop.time()
         if pending.meanwhile is not None and now >= pending.meanwhile_at:
             with suppress(NatsError):  # a broken connection fails the call by itself
-                pending.meanwhile()
+                pending.meanwhile(pending)
             pending.meanwhile, pending.meanwhile_at = None, float("inf")
         if now >= pending.deadline:
             _fail(pending, DeadlinePassed(f"No answer from {pending.service} in time."))
