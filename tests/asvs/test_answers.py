@@ -36,7 +36,7 @@ def test_an_answer_with_a_body_says_what_it_is() -> None:
     ],
 )
 async def test_each_document_has_its_own_type(path: str, media_type: str) -> None:
-    app = fastapi_app(None, None)  # type: ignore[arg-type]  # nothing is asked of others for a document
+    app = fastapi_app(None, None, None)  # type: ignore[arg-type]  # nothing is asked of others for a document
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         answer = await client.get(path)
 

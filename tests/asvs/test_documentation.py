@@ -24,7 +24,7 @@ def _logged_events() -> Iterator[str]:
 @pytest.mark.asvs("8.1.1")
 def test_every_route_says_who_may_use_it() -> None:
     routes = section(PROMISES.read_text(encoding="utf-8"), "Roles and routes")
-    app = fastapi_app(None, None)  # type: ignore[arg-type]  # it is asked for its document only
+    app = fastapi_app(None, None, None)  # type: ignore[arg-type]  # it is asked for its document only
     served = {
         f"`{method.upper()} {path.removeprefix('/api/v1')}`"
         for path, operations in app.openapi()["paths"].items()

@@ -48,7 +48,8 @@ def is_problem(answer: httpx.Response, status: int, reason: str | None = None) -
         (b'{"message": ""}', 422),
         (b'{"message": null}', 422),
         (b'{"message": "x", "unknown": 1}', 422),
-        (b'{"message": "x", "stream": true}', 422),
+        (b'{"message": "x", "stream": "yes"}', 422),
+        (b'{"message": "x", "str\\u0065am": true}', 422),
         (b'{"message": "x", "tags": "a"}', 422),
         (b'{"message": "x", "context": [{"role": "root", "content": "a"}]}', 422),
         (json.dumps({"message": "x" * 100_001}).encode(), 422),
@@ -426,8 +427,11 @@ async def test_the_dashboards_origin_may_read_answers(operator: httpx.AsyncClien
     assert "access-control-allow-origin" not in foreign.headers
 
 
-async def test_an_idempotency_key_is_refused_rather_than_ignored(operator: httpx.AsyncClient) -> None:
-    answer = await operator.post(DISPATCH, json={"message": "x"}, headers={"Idempotency-Key": "1"})
+@pytest.mark.parametrize("key", ["", "a b", "k" * 256])
+async def test_what_cannot_be_an_idempotency_key_is_refused_rather_than_ignored(
+    operator: httpx.AsyncClient, key: str
+) -> None:
+    answer = await operator.post(DISPATCH, json={"message": "x"}, headers={"Idempotency-Key": key})
 
     assert is_problem(answer, 422)
 

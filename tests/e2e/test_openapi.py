@@ -8,11 +8,14 @@ import pytest
 from edge.routes.documentation import LIMITED
 from edge.routes.hot import hot_routes
 
+PROBLEM = "application/problem+json"
+DISPATCHING = {"/api/v1/openclaw/dispatch", "/v1/chat/completions", "/v1/embeddings"}
+
 
 async def test_every_hot_route_is_described(anonymous: httpx.AsyncClient) -> None:
     document = (await anonymous.get("/openapi.json")).json()
 
-    for method, path in hot_routes(None):  # type: ignore[arg-type]  # the routes are asked for, not called
+    for method, path in hot_routes(None, None):  # type: ignore[arg-type]  # the routes are asked for, not called
         assert method.lower() in document["paths"][path]
 
 
@@ -50,10 +53,58 @@ async def test_every_route_that_honours_if_match_documents_it(anonymous: httpx.A
 async def test_every_operation_documents_its_failures(anonymous: httpx.AsyncClient) -> None:
     document = (await anonymous.get("/openapi.json")).json()
 
-    for operations in document["paths"].values():
+    for path, operations in document["paths"].items():
         for operation in operations.values():
-            assert operation["responses"]["default"]["content"]["application/problem+json"]
+            (media_type, described), *others = operation["responses"]["default"]["content"].items()
+            expected = ("application/json", "OpenAiError") if path.startswith("/v1/") else (PROBLEM, "Problem")
+            assert (media_type, described["schema"]["$ref"].rpartition("/")[2], others) == (*expected, [])
             assert "422" not in operation["responses"]
+
+
+async def test_every_route_that_streams_documents_its_events(anonymous: httpx.AsyncClient) -> None:
+    document = (await anonymous.get("/openapi.json")).json()
+
+    streaming = {
+        path: sorted(operation["responses"]["200"]["content"])
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+        if "text/event-stream" in operation["responses"].get("200", {}).get("content", {})
+    }
+
+    assert streaming == {
+        "/api/v1/openclaw/dispatch": ["application/json", "text/event-stream"],
+        "/v1/chat/completions": ["application/json", "text/event-stream"],
+        "/api/v1/events": ["text/event-stream"],
+    }
+
+
+async def test_under_v1_only_keys_are_documented(anonymous: httpx.AsyncClient) -> None:
+    paths = (await anonymous.get("/openapi.json")).json()["paths"]
+
+    found = [each["security"] for path in paths if path.startswith("/v1/") for each in paths[path].values()]
+
+    assert found == [[{"apiKey": []}]] * 4
+
+
+async def test_every_route_whose_time_can_be_given_documents_that(anonymous: httpx.AsyncClient) -> None:
+    paths = (await anonymous.get("/openapi.json")).json()["paths"]
+
+    limited = {
+        path
+        for path, operations in paths.items()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", ())
+        if (parameter["in"], parameter["name"]) == ("header", "Peanut-Timeout")
+    }
+
+    assert limited == DISPATCHING
+
+
+async def test_every_schema_that_is_referred_to_is_there(anonymous: httpx.AsyncClient) -> None:
+    answer = await anonymous.get("/openapi.json")
+
+    referred = set(re.findall(r'"#/components/schemas/([^"]+)"', answer.text))
+    assert referred <= set(answer.json()["components"]["schemas"])
 
 
 async def test_every_route_that_counts_something_documents_its_limits(
@@ -71,7 +122,7 @@ async def test_every_route_that_counts_something_documents_its_limits(
         if secrets & set(re.findall(r"schemas/(\w+)", str(operation.get("requestBody", ""))))
     }
 
-    limited = looking | {"/api/v1/openclaw/dispatch"}
+    limited = looking | DISPATCHING
     assert limited == LIMITED & set(document["paths"])
     for path in limited:
         for operation in document["paths"][path].values():

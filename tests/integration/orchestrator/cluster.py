@@ -12,6 +12,7 @@ from orchestrator.main import serving
 from orchestrator.settings import OrchestratorSettings
 from shared.bus import CallContext, call_context
 from shared.contracts.audit import Append, NewEntry, Phase, Receipt, Receipts, append_contract
+from shared.errors import Unavailable
 from shared.principal import Caller, Origin, Principal, PrincipalKind, Role
 from shared.process import Stop
 from tests.integration.bus import Nats, bus_as
@@ -24,8 +25,11 @@ class AuditLog:
     """What was appended. Entries count once per (id, phase), as in the real one."""
 
     entries: list[NewEntry] = field(default_factory=list)
+    refuses: bool = False
 
     async def append(self, request: Append, _context: CallContext) -> Receipts:
+        if self.refuses:
+            raise Unavailable("The log cannot be written.")
         known = {(entry.id, entry.phase) for entry in self.entries}
         self.entries += [entry for entry in request.entries if (entry.id, entry.phase) not in known]
         return Receipts(

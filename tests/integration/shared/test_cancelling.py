@@ -213,7 +213,7 @@ async def test_to_cancel_what_was_answered_or_never_asked_does_nothing(
         await orchestrator.serve(DISPATCH.answered_by(work))
         await edge.call(DISPATCH, Text(text="x"), within(5))
         for name in (
-            f"{edge._inbox}.0".removeprefix("_INBOX_edge.").encode(),
+            f"orchestrator.{edge._requester._process}.0".encode(),
             b"",
             b"made.up",
             b"\xff\x00",

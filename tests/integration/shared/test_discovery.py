@@ -9,10 +9,12 @@ from nats.aio.msg import Msg
 from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 
 from shared import VERSION
+from shared.bus import CallContext
 from shared.bus.discovery import MAX_REPLICAS
 from shared.bus.responder import settle
+from shared.errors import PlatformError, Unavailable
 from tests.integration.bus import Nats, bus_as
-from tests.integration.shared.calls import CHANGE, READ, echo
+from tests.integration.shared.calls import CHANGE, READ, Text, echo, within
 from tests.integration.shared.clients import client_as
 
 ASKED = ["{verb}", "{verb}.auth", "{verb}.auth.auth-1"]
@@ -55,6 +57,10 @@ async def test_stats_says_how_it_fares(nats: Nats, subject: str) -> None:
 
     assert (stats.id, stats.name, stats.version) == ("auth-1", "auth", VERSION)
     assert answer["type"] == "io.nats.micro.v1.stats_response"
+    assert {(e.subject, e.queue_group, e.num_requests) for e in stats.endpoints} == {
+        (READ.subject, "auth", 0),
+        (CHANGE.subject, "auth", 0),
+    }
     assert set(stats.metadata) == {"uptimeSeconds", "cpuSeconds", "memoryBytes"}
     assert int(stats.metadata["memoryBytes"]) > 1_000_000
 
@@ -82,6 +88,29 @@ async def test_every_replica_of_a_service_is_found_and_no_other(nats: Nats) -> N
         nobody = await edge.replicas("orchestrator", within=0.1)
 
     assert ({replica.id for replica in found}, nobody) == ({"auth-1", "auth-2"}, [])
+
+
+async def test_stats_count_calls_failures_and_their_time(nats: Nats) -> None:
+    async def refuse(_request: Text, _context: CallContext) -> Text:
+        raise Unavailable("There is nothing.")
+
+    async def slowly(request: Text, _context: CallContext) -> Text:
+        await asyncio.sleep(0.05)
+        return request
+
+    async with bus_as(nats, "edge") as edge, bus_as(nats, "auth") as auth:
+        await auth.serve(READ.answered_by(slowly), CHANGE.answered_by(refuse))
+        for _ in range(3):
+            await edge.call(READ, Text(text="x"), within(2))
+        with pytest.raises(PlatformError):
+            await edge.call(CHANGE, Text(text="x"), within(2))
+        [replica] = await edge.replicas("auth", within=0.1)
+
+    counted = {each.subject: (each.num_requests, each.num_errors) for each in replica.endpoints}
+    spent = {each.subject: each.processing_time / 1e9 for each in replica.endpoints}
+    assert counted == {READ.subject: (3, 0), CHANGE.subject: (1, 1)}
+    assert 0.15 <= spent[READ.subject] < 3
+    assert 0 < spent[CHANGE.subject] < 1
 
 
 async def test_only_sound_answers_of_the_service_count_each_replica_once_and_so_many_at_most(nats: Nats) -> None:

@@ -8,25 +8,37 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
-from deploy.nats.permissions import USERS, BusUser
+from deploy.nats.permissions import USERS, BusAgent, BusUser
 from shared.bus import Contract, Kind
 from shared.bus.direct import direct_subject
 from shared.bus.records import create_subject, read_subject
 from shared.bus.responder import settle
-from shared.contracts import audit, auth, openai, orchestrator, second_factor, sessions, users
+from shared.contracts import (
+    audit,
+    auth,
+    conversations,
+    events,
+    metrics,
+    openai,
+    orchestrator,
+    second_factor,
+    sessions,
+    users,
+)
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
-from tests.integration.bus import Nats
+from tests.integration.bus import BUS_AGENTS, Nats
 from tests.integration.shared.clients import client_as, may_publish, may_subscribe
 from tests.integration.shared.waiting import until
 
 SERVICES = ("edge", "auth", "orchestrator", "audit")
 NAMES = (*SERVICES, "operator")
 VERSIONS = (auth.IDENTITIES, orchestrator.AGENTS)
+EVENTS = (events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED)
 CONTRACTS = (
     *(
         value
-        for module in (audit, auth, openai, orchestrator, second_factor, sessions, users)
+        for module in (audit, auth, conversations, metrics, openai, orchestrator, second_factor, sessions, users)
         for value in vars(module).values()
         if isinstance(value, Contract)
     ),
@@ -34,11 +46,13 @@ CONTRACTS = (
     *(health_contract(service) for service in SERVICES),
     *(version_contract(name) for name in VERSIONS),
 )
+VERBS = ("chat", "embeddings", "probe", "cancel")
 OTHERS = (
     *(version_subject(name) for name in VERSIONS),
     orchestrator.CIRCUITS,
     "peanut.circuit.auth",
     *(f"_INBOX_{name}.x.1" for name in NAMES),
+    *(f"_INBOX_{caller}.{service}.x.1" for caller in NAMES for service in NAMES),
     *(f"peanut.cancel.{service}.{caller}" for service in NAMES for caller in NAMES),
     "peanut.cancel",
     "peanut.cancel.orchestrator",
@@ -74,7 +88,11 @@ OTHERS = (
     "$SYS.REQ.SERVER.PING",
     "$SYS.ACCOUNT.$G.CONNECT",
     "peanut.agent.x",
-    "peanut.agent.x.dispatch",
+    "peanut.agent.x.chat",
+    *(f"peanut.agent.{id}{rest}" for id in BUS_AGENTS for rest in ("", *(f".{verb}" for verb in VERBS), ".x.y")),
+    *(f"_INBOX_orchestrator.talk.{id}{rest}" for id in BUS_AGENTS for rest in ("", ".x", ".x.1")),
+    "_INBOX_orchestrator.talk",
+    *(event.subject for event in EVENTS),
     "peanut.event.auth.changed",
     *(
         f"peanut.{what}.{name}{rest}"
@@ -102,6 +120,8 @@ WILDCARDS = (
     "peanut.>",
     "peanut.*.>",
     "peanut.version.>",
+    "peanut.event.>",
+    "peanut.event.orchestrator.*",
     "peanut.cancel.>",
     "peanut.cancel.*.edge",
     *(f"peanut.cancel.{service}.{rest}" for service in NAMES for rest in ("*", ">")),
@@ -114,7 +134,11 @@ WILDCARDS = (
     "_INBOX_edge.>",
     "_INBOX_auth.>",
     "_INBOX_operator.>",
+    "_INBOX_orchestrator.talk.>",
     "_INBOX.>",
+    "peanut.agent.>",
+    *(f"peanut.agent.*.{verb}" for verb in VERBS),
+    *(f"peanut.agent.{id}.{rest}" for id in BUS_AGENTS for rest in ("*", ">")),
     "$SRV.>",
     "$SRV.*",
     "$SRV.STATS.*",
@@ -132,7 +156,15 @@ WILDCARDS = (
 STREAMS_SENT_BY = {"edge": "peanut.flow.orchestrator.", "orchestrator": "peanut.stream.edge."}
 STREAMS_HEARD_BY = {"edge": "peanut.stream.edge.", "orchestrator": "peanut.flow.orchestrator."}
 
+CALLERS_OF = {
+    "audit": ("edge", "auth", "orchestrator"),
+    "auth": ("edge", "operator"),
+    "orchestrator": ("edge", "operator"),
+    "edge": ("edge",),
+}
+
 everybody = pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
+each_agent = pytest.mark.parametrize("agent", [BusAgent(id) for id in BUS_AGENTS], ids=["one", "other"])
 
 
 @pytest.mark.asvs("8.3.1")
@@ -144,13 +176,41 @@ async def test_a_user_publishes_what_the_table_says_and_nothing_else(nats: Nats,
     discovery = {subject for subject in SUBJECTS if subject.startswith("$SRV.") and user.discovers}
     records = {subject for subject in SUBJECTS if subject.startswith("$KV.limits.") and user.name == "orchestrator"}
     streams = {subject for subject in SUBJECTS if subject.startswith(STREAMS_SENT_BY.get(user.name, "none"))}
-    named = {subject for subject in user.may_publish if not re.search("[*>]", subject)}
+    agents = {s for s in SUBJECTS if s.startswith("peanut.agent.") and user.name == "orchestrator"}
+    told = {subject for subject in user.may_publish if not re.search("[*>]", subject)}
     sent_again = {
         direct_subject(contract.name, "x-1")
         for contract in CONTRACTS
         if user.name == "edge" and _is_sent_again(contract)
     }
-    assert allowed == named | discovery | records | streams | sent_again
+    answers = {f"_INBOX_{caller}.{user.name}.x.1" for caller in CALLERS_OF.get(user.name, ())}
+    assert allowed == told | discovery | records | streams | agents | answers | sent_again
+
+
+@pytest.mark.asvs("8.3.1")
+@each_agent
+async def test_a_bus_agent_publishes_its_answers_and_nothing_else(nats: Nats, agent: BusAgent) -> None:
+    async with client_as(nats, agent.id) as (client, refusals):
+        allowed = {subject for subject in SUBJECTS if await may_publish(client, refusals, subject)}
+
+    assert allowed == {f"_INBOX_orchestrator.talk.{agent.id}.{rest}" for rest in ("x", "x.1")}
+
+
+@pytest.mark.asvs("8.3.1")
+@each_agent
+async def test_a_bus_agent_hears_its_own_questions_in_its_queue_group_and_nothing_else(
+    nats: Nats, agent: BusAgent
+) -> None:
+    allowed = set()
+    async with client_as(nats, agent.id) as (client, refusals):
+        for subject in (*SUBJECTS, *WILDCARDS):
+            for queue in ("", "agent", "orchestrator"):
+                if await may_subscribe(client, refusals, subject, queue=queue):
+                    allowed.add((subject, queue))
+
+    below = {f"peanut.agent.{agent.id}.{rest}" for rest in (*VERBS, "x.y", "*", ">")}
+    cancelled = {(f"peanut.agent.{agent.id}.cancel", queue) for queue in ("", "agent")}
+    assert allowed == {(subject, "agent") for subject in below} | cancelled
 
 
 @everybody
@@ -161,11 +221,12 @@ async def test_a_user_subscribes_to_its_inbox_to_what_is_cancelled_streamed_told
         asked = (*SUBJECTS, *WILDCARDS)
         allowed = {subject for subject in asked if await may_subscribe(client, refusals, subject)}
 
-    own = {f"_INBOX_{user.name}.x.1", f"_INBOX_{user.name}.>"} & set(asked)
+    own = {subject for subject in asked if subject.startswith(f"_INBOX_{user.name}.")}
     discovery = {subject for subject in asked if user.serves and _asks(subject, user.name)}
     cancelled = {subject for subject in asked if user.serves and _cancels(subject, user.name)}
     shared = {orchestrator.CIRCUITS} if user.name == "orchestrator" else set()
     heard = {version_subject(name) for name in _versions_heard_by(user)}
+    heard |= {event.subject for event in EVENTS if user.name == "edge"}
     streams = {subject for subject in asked if subject.startswith(STREAMS_HEARD_BY.get(user.name, "none"))}
     direct = {subject for subject in asked if user.serves and _is_direct(subject, user.name)}
     assert allowed == own | cancelled | discovery | shared | heard | streams | direct

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.application.registry import Snapshot
-from orchestrator.application.upstreams import Completion, Messages, UpstreamFailure
+from orchestrator.application.upstreams import Take, UpstreamFailure
 from orchestrator.domain.agent import Agent, AgentId
+from orchestrator.domain.chat import Chat, Completion, Embeddings, Inputs
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -53,5 +54,11 @@ class FakeUpstream:
             raise ValueError("failed to parse header value")
         return "Answers."
 
-    async def complete(self, agent: Agent, messages: Messages, *, within_s: float) -> Completion:
+    async def complete(self, agent: Agent, chat: Chat, *, within_s: float) -> Completion:
         return Completion("", 0, 0)
+
+    async def stream(self, agent: Agent, chat: Chat, take: Take, *, within_s: float, silence_s: float) -> Completion:
+        return Completion("", 0, 0)
+
+    async def embed(self, agent: Agent, inputs: Inputs, *, within_s: float) -> Embeddings:
+        return Embeddings([], 0)

@@ -57,17 +57,21 @@ class Identities:
         await self._watch.start()
 
     async def of(self, shown: Shown) -> Known:
-        """The identity behind what was shown.
+        """The identity behind what was shown, which is thereby used.
 
         Raises what auth refuses with, and Unavailable when auth cannot say whether what is remembered still holds.
         """
+        known = await self.still(shown)
+        self._activity.note(known.used, unix_ms())
+        return known
+
+    async def still(self, shown: Shown) -> Known:
+        """The same, without being a use: whether somebody who has come before may stay."""
         digest = shown.digest()
         await self._watch.be_current()
         known = self._remembered.get(digest)
-        now = unix_ms()
-        if known is None or (known.expires_at_ms is not None and known.expires_at_ms <= now):
+        if known is None or (known.expires_at_ms is not None and known.expires_at_ms <= unix_ms()):
             known = await self._asked_once(digest, shown)
-        self._activity.note(known.used, now)
         return known
 
     async def _asked_once(self, digest: bytes, shown: Shown) -> Known:
@@ -75,7 +79,10 @@ class Identities:
         if task is None:
             task = self._asking[digest] = asyncio.create_task(self._ask(digest, shown))
             task.add_done_callback(lambda done: self._asked(digest, done))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        finally:
+            del task  # its failure holds this frame, and each key that is refused would wait for the collector
 
     async def _ask(self, digest: bytes, shown: Shown) -> Known:
         identity = await self._bus.call(RESOLVE, shown.as_credential(), call_context(seconds=RESOLVE_WITHIN_S))

@@ -3,6 +3,7 @@
 import logging
 
 from edge.activity import Activity
+from edge.exposition import Exposition
 from edge.health import HealthCheck
 from edge.http.addresses import ClientAddresses
 from edge.http.origins import Origins
@@ -10,8 +11,10 @@ from edge.http.pipeline import Pipeline
 from edge.http.response import policy_headers
 from edge.http.server import serving
 from edge.identities import Identities
+from edge.live_events import LiveEvents
+from edge.metrics import Meter
 from edge.refusals import Refusals
-from edge.routes.app import behind_pipeline, fastapi_app, route_of
+from edge.routes.app import behind_pipeline, fastapi_app, routes_of
 from edge.routes.hot import hot_routes
 from edge.settings import EdgeSettings
 from shared.audit import open_trail
@@ -44,23 +47,31 @@ async def main(stop: Stop) -> None:
         activity = Activity(bus)
         identities = Identities(bus, activity)
         await identities.start()
-        app = fastapi_app(bus, HealthCheck(bus))
-        refusals = Refusals(trail, route_of=lambda path: route_of(app, path))
+        events = LiveEvents(bus, identities)
+        await events.start()
+        meter = Meter(instance)
+        app = fastapi_app(bus, HealthCheck(bus), Exposition(bus, meter))
+        hot = hot_routes(bus, events)
+        meter.route_of = routes_of(app, [path for _, path in hot])
+        refusals = Refusals(trail, route_of=meter.route_of)
         policy = policy_headers(https=settings.own_origin.startswith("https://"))
         pipeline = Pipeline(
-            hot=hot_routes(bus),
+            hot=hot,
             rest=behind_pipeline(app),
             identities=identities,
             origins=Origins(hosts=settings.hosts, origins=settings.origins),
             addresses=addresses,
             refusals=refusals,
+            meter=meter,
             policy=policy,
         )
         await bus.serve(health_contract("edge").answered_by(_healthy))
         async with (
             refusals.recording(),
             activity.reporting(),
+            meter.watching(),
             serving(pipeline, host=settings.host, port=settings.port, is_proxy=addresses.is_proxy, policy=policy),
+            events.telling(),
         ):
             _log.info("ready", extra={"address": f"http://{settings.host}:{settings.port}"})
             await stop.wait()

@@ -5,33 +5,51 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from orchestrator.application.agent_keys import AgentKeys
 from orchestrator.application.agents import Agents
 from orchestrator.application.circuits import SharedCircuits
+from orchestrator.application.conversations import Conversations
 from orchestrator.application.dispatching import Dispatching
+from orchestrator.application.idempotency import Idempotency
 from orchestrator.application.limiting import Limiter
+from orchestrator.application.metrics import Metrics
 from orchestrator.application.monitor import Monitor
+from orchestrator.application.news import News
 from orchestrator.application.pool import Pool
+from orchestrator.application.recording import Recorder
 from orchestrator.application.registry import Registry
 from orchestrator.application.upstreams import Upstream
-from orchestrator.domain.agent import AgentType
+from orchestrator.domain.agent import Agent, AgentType
 from orchestrator.domain.endpoint import EndpointPolicy
+from orchestrator.infrastructure.bus_agents import BusAgents
 from orchestrator.infrastructure.dialects.anthropic import Anthropic
 from orchestrator.infrastructure.dialects.ollama import Ollama
 from orchestrator.infrastructure.dialects.openai import Custom, OpenAi
+from orchestrator.infrastructure.echo import Echo
 from orchestrator.infrastructure.endpoint_guard import EndpointGuard
 from orchestrator.infrastructure.guarded_http import open_http
+from orchestrator.infrastructure.http_upstream import HttpUpstream
+from orchestrator.infrastructure.kilo import Kilo
 from orchestrator.infrastructure.kv_budgets import KvBudgets
 from orchestrator.infrastructure.kv_limits import KvLimits
 from orchestrator.infrastructure.sealed_secrets import SealedSecrets
 from orchestrator.infrastructure.sql_agents import SqlAgents
+from orchestrator.infrastructure.sql_conversations import SqlConversations
+from orchestrator.infrastructure.sql_idempotency import SqlIdempotency
+from orchestrator.infrastructure.sql_metrics import SqlMetrics
 from orchestrator.infrastructure.sql_usage import SqlUsage
-from orchestrator.infrastructure.upstreams import Echo, HttpUpstream, Kilo
-from orchestrator.interface.bus import endpoints
+from orchestrator.interface.agent_keys import agent_key_endpoints
+from orchestrator.interface.agents import agent_endpoints
+from orchestrator.interface.conversations import conversation_endpoints
+from orchestrator.interface.dispatch import dispatch_endpoints
+from orchestrator.interface.metrics import metric_endpoints
+from orchestrator.interface.openai import openai_endpoints
 from orchestrator.settings import OrchestratorSettings
 from shared.audit import open_trail
 from shared.bus import CallContext, Nothing, connect
 from shared.clean_up import cleaning_up
 from shared.clock import rfc3339_now, utc_now
+from shared.contracts.events import AgentChange
 from shared.contracts.health import Health, health_contract
 from shared.contracts.orchestrator import AGENTS, CIRCUITS, LIMITS
 from shared.database import open_database
@@ -60,10 +78,16 @@ async def main(stop: Stop) -> None:
 async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[None]:
     """Answers calls while the block runs."""
     secrets = SealedSecrets(settings.key())
-    guard = EndpointGuard(EndpointPolicy(settings.allowed_hosts()))
+    guard = EndpointGuard(EndpointPolicy(settings.allowed_hosts(), settings.own_ports()))
     async with open_database(settings.database_of(SERVICE)) as database, open_http(guard) as http:
         store = SqlAgents(database)
-        usage = SqlUsage(database, replica=new_id().replace("-", ""))
+        conversation_store = SqlConversations(database, settings.key())
+        claims = SqlIdempotency(database, settings.key())
+        idempotency = Idempotency(claims, now=utc_now, new_id=new_id)
+        replica = new_id().replace("-", "")
+        usage = SqlUsage(database, replica=replica)
+        sums = SqlMetrics(database, replica=replica)
+        recorder = Recorder(sums)
         upstreams: dict[AgentType, Upstream] = {
             "ollama": HttpUpstream(http, secrets, Ollama()),
             "openai": HttpUpstream(http, secrets, OpenAi()),
@@ -81,7 +105,9 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
         async with (
             monitor.watching(),
             usage.saving(),  # until after the last call has ended
-            cleaning_up(usage, now=utc_now),
+            recorder.saving(),
+            idempotency.keeping_claims(),  # the same
+            cleaning_up(usage, sums, conversation_store, claims, now=utc_now),
             connect(
                 settings.nats_url,
                 service=SERVICE,
@@ -91,14 +117,19 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
             ) as bus,
             open_trail(bus, settings.data_dir) as trail,
         ):
+            upstreams["bus"] = BusAgents(bus)
             versions = VersionPublisher(bus, AGENTS, store.number)
             watch = VersionWatch(bus, AGENTS, ask=store.number, forget=lambda _: None)
             registry = Registry(store, watch)
             pool = Pool(registry, monitor)
 
-            async def announce(number: int, id: str) -> None:
+            news = News(bus.publish, now=utc_now)
+            monitor.on_status = news.health_changed
+
+            async def announce(number: int, agent: Agent, change: AgentChange) -> None:
                 registry.wrote(number)
-                await versions.changed(number, id)
+                await versions.changed(number, agent.id)
+                news.agent_changed(agent, change)
 
             agents = Agents(
                 store=store,
@@ -112,17 +143,26 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
                 now=utc_now,
                 new_id=new_id,
             )
+            conversations = Conversations(
+                conversation_store, trail, Cursors(settings.key(), "conversations"), now=utc_now, new_id=new_id
+            )
             records = await bus.records(LIMITS)
             budgets = KvBudgets(records, usage, now=utc_now)
             bus.on_reconnect(budgets.tell_again)
             limiter = Limiter(KvLimits(records, now=utc_now), budgets, per_minute=settings.dispatch_per_minute)
-            dispatching = Dispatching(pool, upstreams, trail, limiter)
+            dispatching = Dispatching(pool, upstreams, trail, limiter, recorder)
             circuits = SharedCircuits(monitor, partial(bus.publish, CIRCUITS), instance=bus.instance)
             await bus.subscribe(CIRCUITS, circuits.hear)
             await watch.start()
-            async with versions.publishing(), circuits.telling():
+            async with versions.publishing(), circuits.telling(), news.telling():
                 await pool.current()
                 await bus.serve(
-                    *endpoints(agents, dispatching, now=rfc3339_now), health_contract(SERVICE).answered_by(health)
+                    *agent_endpoints(agents),
+                    *agent_key_endpoints(AgentKeys(pool, trail)),
+                    *dispatch_endpoints(dispatching, conversations, idempotency, now=rfc3339_now),
+                    *openai_endpoints(dispatching, pool, idempotency),
+                    *conversation_endpoints(conversations),
+                    *metric_endpoints(Metrics(sums, pool, monitor, now=utc_now)),
+                    health_contract(SERVICE).answered_by(health),
                 )
                 yield

@@ -66,7 +66,7 @@ class AuditTrail:
         cannot be recorded waits in the outbox: the effect is there and the caller gets its answer.
         """
         change = Change(action, resource, dict(details or {}), context.caller.principal, email)
-        await self._appender.append(_entry(change, context, Phase.INTENT, None, conclude_by=context.deadline))
+        await self.intend(change, context)
         try:
             yield change
         except BaseException as error:
@@ -74,6 +74,10 @@ class AuditTrail:
             await self.conclude(change, context, _outcome_of(error))
             raise
         await self.conclude(change, context, Outcome.SUCCESS)
+
+    async def intend(self, change: Change, context: CallContext) -> None:
+        """Records an intent, which has to be concluded; raises AuditUnavailable without a receipt within 2 s."""
+        await self._appender.append(_entry(change, context, Phase.INTENT, None, conclude_by=context.deadline))
 
     async def be_reachable(self) -> None:
         """Raises AuditUnavailable unless the log has answered within the last second."""

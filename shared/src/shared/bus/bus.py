@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 from nats.aio.msg import Msg
@@ -21,6 +21,7 @@ from shared.bus.records import Records
 from shared.bus.requester import NoResponder, OutcomeUnknown, ReplicaSilent, Requester
 from shared.bus.responder import Responder, settle
 from shared.bus.streams import Inlet
+from shared.bus.talks import Talk, Talks
 from shared.errors import InvalidFields, PlatformError
 
 Q = TypeVar("Q", bound=Message)
@@ -45,7 +46,8 @@ class Bus:
         process = f"{instance}-{random.getrandbits(48):x}"
         self._responder = Responder(client, service, instance, process)
         self._inbox = f"{inbox_of(service)}{process}"
-        self._requester = Requester(client, service, self._inbox, finds_replicas=finds_replicas)
+        self._requester = Requester(client, service, process, finds_replicas=finds_replicas)
+        self._talks = Talks(client, service, process)
         self._inlets = Inlets(client, self._requester, f"{service}.{process}")
         self._discovery = Discovery(client, service, instance, self._responder)
         self._records: list[Records] = []
@@ -138,6 +140,12 @@ class Bus:
         await records.start()
         return records
 
+    def talk(
+        self, subject: str, body: bytes, headers: Mapping[str, str], *, who: str, max_unread: int
+    ) -> AbstractAsyncContextManager[Talk]:
+        """Asks somebody who is no service, and hears what comes back while the block runs; see `Talks.begin`."""
+        return self._talks.begin(subject, body, headers, who=who, max_unread=max_unread)
+
     async def replicas(self, service: str, *, within: float) -> list[Replica]:
         """Every replica of `service` that says so in `within` seconds; at most MAX_REPLICAS, each once."""
         return await self._discovery.replicas(service, within=within)
@@ -169,6 +177,7 @@ class Bus:
         """The connection broke."""
         self._responder.disconnected()
         self._requester.disconnected()
+        self._talks.disconnected()
         for records in self._records:
             records.disconnected()
 

@@ -16,10 +16,13 @@ EVENT_ID = "Peanut-Event-Id"
 DEADLINE = "Peanut-Deadline"
 ACCEPT_BY = "Peanut-Accept-By"
 TRACEPARENT = "traceparent"
+IDEMPOTENCY_KEY = "Peanut-Idempotency-Key"
 
 ACCEPT_WITHIN_MS = 1000
 MILLISECOND_DIGITS = 15
 NOBODY = Caller()
+KEY_FORM = re.compile(r"[!-~]{1,255}")
+"""What an idempotency key may look like: visible ASCII characters."""
 _NOT_ZERO = 1 << 64 | 1
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -43,6 +46,7 @@ class CallContext:
     """What every hop of one request shares. `deadline` is in Unix milliseconds.
 
     `event_id` is the edge's own and names the request in the audit log; `request_id` may be the client's.
+    `idempotency_key` is the client's, empty without one: the same call once more, if it has the same key.
     """
 
     caller: Caller = NOBODY
@@ -50,6 +54,7 @@ class CallContext:
     request_id: str = ""
     deadline: int
     traceparent: str = field(default_factory=new_traceparent)
+    idempotency_key: str = ""
 
     def __post_init__(self) -> None:
         if not self.request_id:
@@ -83,7 +88,7 @@ def call_context(*, seconds: float, caller: Caller | None = None) -> CallContext
 
 def to_headers(context: CallContext, now_ms: int) -> dict[str, str]:
     """The context as headers of a call that is sent at `now_ms`, in Unix milliseconds; all values are ASCII."""
-    return {
+    headers = {
         CALLER: context.caller.header,
         REQUEST_ID: context.request_id,
         EVENT_ID: context.event_id,
@@ -91,6 +96,9 @@ def to_headers(context: CallContext, now_ms: int) -> dict[str, str]:
         ACCEPT_BY: str(now_ms + ACCEPT_WITHIN_MS),
         TRACEPARENT: context.traceparent,
     }
+    if context.idempotency_key:
+        headers[IDEMPOTENCY_KEY] = context.idempotency_key
+    return headers
 
 
 def from_headers(headers: Mapping[str, str]) -> CallContext:
@@ -102,6 +110,7 @@ def from_headers(headers: Mapping[str, str]) -> CallContext:
             request_id=headers[REQUEST_ID],
             deadline=_milliseconds(headers[DEADLINE]),
             traceparent=_valid_traceparent(headers[TRACEPARENT]),
+            idempotency_key=_valid_key(headers[IDEMPOTENCY_KEY]) if IDEMPOTENCY_KEY in headers else "",
         )
     except (KeyError, ValueError) as error:
         raise Malformed("The call's headers are not those of a bus call.") from error
@@ -124,4 +133,10 @@ def _milliseconds(text: str) -> int:
 def _valid_traceparent(text: str) -> str:
     if not _TRACEPARENT.fullmatch(text):
         raise ValueError("not a traceparent")
+    return text
+
+
+def _valid_key(text: str) -> str:
+    if not KEY_FORM.fullmatch(text):
+        raise ValueError("not an idempotency key")
     return text

@@ -14,18 +14,20 @@ from typing import Annotated, Any
 
 import orjson
 from nats.aio.msg import Msg
-from nats.micro.service import EndpointInfo, ServiceInfo, ServicePing, ServiceVerb, control_subject
+from nats.micro.service import EndpointInfo, EndpointStats, ServiceInfo, ServicePing, ServiceVerb, control_subject
 from pydantic import ConfigDict, Field
 
 from shared import VERSION
 from shared.bus.client import BusClient
 from shared.bus.messages import Message, read
 from shared.bus.responder import Responder
+from shared.bus.statistics import Statistics
 from shared.clock import rfc3339
 from shared.errors import PlatformError
 
 MAX_REPLICAS = 64
 """More than any installation has: somebody who answers without end is not listened to any longer."""
+MAX_ENDPOINTS = 256
 
 _log = logging.getLogger(__name__)
 
@@ -42,12 +44,24 @@ class Vitals(Message):
     memory_bytes: Annotated[int, Field(ge=0)]
 
 
+class EndpointStatistics(Message):
+    """What an endpoint has done since its process began, in the names of ADR-32; `processing_time` in nanoseconds."""
+
+    model_config = ConfigDict(alias_generator=None)
+
+    subject: Annotated[str, Field(min_length=1, max_length=128)]
+    num_requests: Annotated[int, Field(ge=0)]
+    num_errors: Annotated[int, Field(ge=0)]
+    processing_time: Annotated[int, Field(ge=0)]
+
+
 class Replica(Message):
     """One process of the service `name`, as it describes itself."""
 
     id: Annotated[str, Field(min_length=1, max_length=64)]
     name: str
     metadata: Vitals
+    endpoints: Annotated[list[EndpointStatistics], Field(max_length=MAX_ENDPOINTS)] = Field(default_factory=list)
 
 
 class Discovery:
@@ -102,8 +116,8 @@ class Discovery:
 
     def _info(self) -> dict[str, Any]:
         endpoints = [
-            EndpointInfo(name=subject.replace(".", "-"), subject=subject, queue_group=self._name, metadata={})
-            for subject in self._responder.subjects
+            EndpointInfo(name=_name(subject), subject=subject, queue_group=self._name, metadata={})
+            for subject in self._responder.statistics
         ]
         return ServiceInfo(
             id=self._instance, name=self._name, version=VERSION, description="", metadata={}, endpoints=endpoints
@@ -114,13 +128,30 @@ class Discovery:
             **self._ping(),
             "type": "io.nats.micro.v1.stats_response",
             "started": rfc3339(self._started),
-            "endpoints": [],
+            "endpoints": [self._endpoint(*each) for each in self._responder.statistics.items()],
             "metadata": {
                 "uptimeSeconds": f"{(datetime.now(UTC) - self._started).total_seconds():.1f}",
                 "cpuSeconds": f"{time.process_time():.2f}",
                 "memoryBytes": str(_resident_bytes()),
             },
         }
+
+    def _endpoint(self, subject: str, statistics: Statistics) -> dict[str, Any]:
+        nanoseconds = int(statistics.seconds * 1e9)
+        return EndpointStats(  # without the last error: an answer's words are for its caller
+            name=_name(subject),
+            subject=subject,
+            queue_group=self._name,
+            num_requests=statistics.requests,
+            num_errors=statistics.errors,
+            processing_time=nanoseconds,
+            average_processing_time=nanoseconds // max(statistics.requests, 1),
+        ).to_dict()
+
+
+def _name(subject: str) -> str:
+    """Micro's names have no dots."""
+    return subject.replace(".", "-")
 
 
 def _responding_with(answer: Callable[[], dict[str, Any]]) -> Callable[[Msg], Any]:

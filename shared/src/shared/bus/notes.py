@@ -1,8 +1,8 @@
 """What an answer says beside its body: noted where it is known, told in the reply's headers, passed on by who asked.
 
-That is the limits a call has met, as in HTTP (draft-ietf-httpapi-ratelimit-headers-11), and the agent that answered;
-the edge only has to copy the headers. What is noted belongs to the task that works on the call; a task that it starts
-notes for itself alone.
+That is the limits a call has met, as in HTTP (draft-ietf-httpapi-ratelimit-headers-11), the agent that answered, and
+whether the answer is an earlier one told again; the edge only has to copy the headers. What is noted belongs to the
+task that works on the call; a task that it starts notes for itself alone.
 """
 
 import re
@@ -16,6 +16,7 @@ from shared.limits import Charge
 LIMITS = "RateLimit"
 POLICIES = "RateLimit-Policy"
 AGENT = "Peanut-Agent"
+REPLAYED = "Idempotency-Replayed"
 
 _STATE = re.compile(r'"([a-z-]{1,32})";r=\d{1,15};t=\d{1,15}')
 _POLICY = re.compile(r'"([a-z-]{1,32})";q=\d{1,15};w=\d{1,15}')
@@ -36,6 +37,7 @@ class _Notes(NamedTuple):
     limits: Mapping[str, tuple[str, str]] = {}
     """By the policy's name: the policy and its state, as they stand in the headers."""
     agent: str = ""
+    is_replayed: bool = False
 
 
 _NOTHING = _Notes()
@@ -57,7 +59,14 @@ def note_charge(charge: Charge) -> None:
 
 def note_agent(id: str) -> None:
     """Has the answer to this call say which agent it is of."""
-    _noted.set(_Notes(_noted.get().limits, id))
+    noted = _noted.get()
+    _noted.set(_Notes(noted.limits, id, noted.is_replayed))
+
+
+def note_replayed() -> None:
+    """Has the answer to this call say that it is that of an earlier one."""
+    noted = _noted.get()
+    _noted.set(_Notes(noted.limits, noted.agent, True))
 
 
 def noted_headers() -> Mapping[str, str] | None:
@@ -73,6 +82,8 @@ def noted_headers() -> Mapping[str, str] | None:
         headers[LIMITS] = ", ".join(state for _, state in noted.limits.values())
     if noted.agent:
         headers[AGENT] = noted.agent
+    if noted.is_replayed:
+        headers[REPLAYED] = "true"
     return headers
 
 
@@ -82,6 +93,8 @@ def hear_notes(headers: Mapping[str, str]) -> None:
         _hear_limits(headers.get(POLICIES, ""), headers[LIMITS])
     if _ID.fullmatch(headers.get(AGENT, "")):
         note_agent(headers[AGENT])
+    if headers.get(REPLAYED) == "true":
+        note_replayed()
 
 
 def forget_notes() -> None:
@@ -102,7 +115,7 @@ def _hear_limits(policies: str, states: str) -> None:
 
 def _note_limits(told: Mapping[str, tuple[str, str]]) -> None:
     noted = _noted.get()
-    _noted.set(_Notes({**noted.limits, **told} if noted.limits else told, noted.agent))
+    _noted.set(_Notes({**noted.limits, **told} if noted.limits else told, noted.agent, noted.is_replayed))
 
 
 @lru_cache(maxsize=1024)

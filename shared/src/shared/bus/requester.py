@@ -10,7 +10,7 @@ from typing import Any
 
 from nats.errors import Error as NatsError
 
-from shared.bus.cancelling import cancel_subject, inbox_of
+from shared.bus.cancelling import cancel_subject, inbox_of, replies_of
 from shared.bus.client import BusClient
 from shared.bus.context import CallContext, to_headers
 from shared.bus.contract import Contract, Kind
@@ -101,7 +101,7 @@ class Requester:
     call fails as soon as either is known, because a replica says each second that it still works on it.
     """
 
-    def __init__(self, client: BusClient, user: str, inbox: str, *, finds_replicas: bool) -> None:
+    def __init__(self, client: BusClient, user: str, process: str, *, finds_replicas: bool) -> None:
         self._finds_replicas = finds_replicas
         self._patience_s = PATIENCE_S
         if finds_replicas:
@@ -109,7 +109,7 @@ class Requester:
         self._seeking: set[asyncio.Task[None]] = set()
         self._client = client
         self._user = user
-        self._inbox = inbox
+        self._process = process
         self._tokens = count()
         self._pending: dict[str, Pending] = {}
         self._untold: list[tuple[str, str]] = []
@@ -118,7 +118,7 @@ class Requester:
 
     async def start(self) -> None:
         """Subscribes to the inbox."""
-        await self._client.hear(f"{self._inbox}.*", self._receive)
+        await self._client.hear(f"{inbox_of(self._user)}*.{self._process}.*", self._receive)
 
     async def exchange(
         self,
@@ -177,7 +177,7 @@ class Requester:
         kind = contract.kind
         subject = contract.subject if replica is None else direct_subject(contract.name, replica)
         call = Pending(loop.create_future(), token, service, kind, now + remaining, now, self._patience_s[kind])
-        send = partial(self._client.send, subject, body, reply=f"{self._inbox}.{token}", headers=headers)
+        send = partial(self._client.send, subject, body, reply=self._reply(service, token), headers=headers)
         if ask_again_after is not None:
             call.meanwhile, call.meanwhile_at = lambda _: send(), now + ask_again_after
         elif self._finds_replicas and replica is None:
@@ -220,8 +220,11 @@ class Requester:
         except TimeoutError:
             raise Unavailable("The bus is not reachable.") from None
 
+    def _reply(self, service: str, token: str) -> str:
+        return f"{replies_of(self._user, service)}{self._process}.{token}"
+
     def _cancel(self, service: str, token: str) -> None:
-        call = f"{self._inbox}.{token}".removeprefix(inbox_of(self._user))
+        call = self._reply(service, token).removeprefix(inbox_of(self._user))
         try:
             self._client.send(cancel_subject(service, self._user), call.encode())
         except NatsError:
@@ -252,7 +255,7 @@ class Requester:
         question.timer = self._loop.call_at(question.due, self._look_after, question)
         self._pending[token] = question
         try:
-            self._client.send(who_is_there(call.service), b"", reply=f"{self._inbox}.{token}")
+            self._client.send(who_is_there(call.service), b"", reply=self._reply(call.service, token))
             answer, _ = await question.reply
         except (NatsError, PlatformError):
             return  # nobody is there, so there is nobody better to wait for

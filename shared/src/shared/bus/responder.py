@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
@@ -21,6 +22,7 @@ from shared.bus.headers import NOBODY_LISTENS, STATUS, read_headers, write_heade
 from shared.bus.notes import noted_headers
 from shared.bus.outlet import StreamOutlet
 from shared.bus.requester import HEADERS_ROOM, SIGN_OF_WORK, OutcomeUnknown
+from shared.bus.statistics import Statistics
 from shared.bus.streams import (
     CHUNKS,
     POSITION_BYTES,
@@ -64,6 +66,8 @@ class _Call:
     is_left: bool = False
     is_stopped: bool = False
     failure: PlatformError | None = None
+    has_failed: bool = False
+    began: float = field(default_factory=perf_counter)  # uvloop's own clock stands still while it works
 
 
 async def settle(client: Client) -> None:
@@ -87,6 +91,7 @@ class Responder:
         self._client = client
         self._service = service
         self._endpoints: dict[str, Endpoint] = {}
+        self._statistics: dict[str, Statistics] = {}
         self._calls: dict[asyncio.Task[None], _Call] = {}
         self._flow = f"{flow_of(service)}{process}."
         self._flows: dict[str, asyncio.Task[None]] = {}
@@ -99,13 +104,14 @@ class Responder:
         self._loop = asyncio.get_running_loop()
 
     @property
-    def subjects(self) -> Sequence[str]:
-        """What is served here."""
-        return tuple(self._endpoints)
+    def statistics(self) -> Mapping[str, Statistics]:
+        """What is served here, by subject, and what came of it."""
+        return self._statistics
 
     async def start(self, endpoints: Sequence[Endpoint]) -> None:
         """Serves `endpoints`; returns when the server routes calls to them."""
         self._endpoints = {endpoint.subject: endpoint for endpoint in endpoints}
+        self._statistics = {subject: Statistics() for subject in self._endpoints}
         if any(endpoint.kind.ends_with_its_caller for endpoint in endpoints):
             await self._client.hear(cancel_subject(self._service, "*"), self._cancel)
             await self._client.hear(f"{self._flow}*", self._hear_flow)
@@ -156,6 +162,8 @@ class Responder:
         except PlatformError as error:
             failure, answer = to_wire(error, trace_id="")
             self._send(reply, answer, write_headers(failure))
+            if subject in self._statistics:
+                self._statistics[subject].ended(0.0, failed=True)
             return
         task = self._loop.create_task(self._answer(call, body))
         self._calls[task] = call
@@ -196,6 +204,7 @@ class Responder:
     def _ended(self, task: asyncio.Task[None]) -> None:
         call = self._calls.pop(task)
         self._admission.leave(call.endpoint.kind, call.context)
+        self._statistics[call.endpoint.subject].ended(perf_counter() - call.began, failed=call.has_failed)
         if call.flow:
             del self._flows[call.flow]
 
@@ -209,6 +218,7 @@ class Responder:
             headers, answer = to_wire(self._why_cancelled(error, call), trace_id=trace_id)
         except Exception as error:
             headers, answer = to_wire(error, trace_id=trace_id)
+        call.has_failed = headers is not None
         if not self._is_awaited(call):
             return
         notes = noted_headers()

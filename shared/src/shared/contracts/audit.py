@@ -33,9 +33,11 @@ class Action(StrEnum):
     AGENT_CREATED = "agent.created"
     AGENT_UPDATED = "agent.updated"
     AGENT_DELETED = "agent.deleted"
+    AGENT_KEY_CREATED = "agent.key_created"
     AGENT_MAINTENANCE_BEGUN = "agent.maintenance_begun"
     AGENT_MAINTENANCE_ENDED = "agent.maintenance_ended"
     AGENT_REQUEST = "agent.request"
+    CONVERSATION_DELETED = "conversation.deleted"
     REQUEST_REFUSED = "request.refused"
 
 

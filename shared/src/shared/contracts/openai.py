@@ -3,9 +3,9 @@
 Requests are passed on to agents with what is not known here; only what decides something is looked at.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_snake
 
 from shared.bus import Contract, Kind, Message
@@ -27,22 +27,112 @@ class StreamOptions(OpenAiMessage):
     include_usage: bool = Field(default=False, description="Whether a last chunk, without choices, tells the tokens")
 
 
+class CalledFunction(OpenAiMessage):
+    """A function and its arguments, which are JSON in a text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(OpenAiMessage):
+    """A call of a tool that the model has asked for."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class ContentPart(OpenAiMessage):
+    """A part of a message: a text, a picture …"""
+
+    type: str
+    text: str | None = None
+
+
 class ChatMessage(OpenAiMessage):
     """One message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | Annotated[list[ContentPart], Field(max_length=1000)] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=1000)] | None = None
+    tool_call_id: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            raise ValueError("needs a content")
+        if self.role == "tool" and self.tool_call_id is None:
+            raise ValueError("a tool's message needs the tool_call_id that it answers")
+        return self
+
+
+class Function(OpenAiMessage):
+    """A function that the model may ask for; `parameters` is a JSON Schema."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(OpenAiMessage):
+    """A tool that the model may call."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class ToolName(OpenAiMessage):
+    """A tool by its name."""
+
+    name: str
+
+
+class ChosenTool(OpenAiMessage):
+    """The tool that has to be called."""
+
+    type: Literal["function"]
+    function: ToolName
+
+
+class ResponseFormat(OpenAiMessage):
+    """The form that the answer shall have."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> Self:
+        if self.type == "json_schema" and not isinstance((self.json_schema or {}).get("schema"), dict):
+            raise ValueError("json_schema needs a schema")
+        return self
+
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
+TokenLimit = Annotated[int, Field(ge=1, le=200_000)]
 
 
 class ChatRequest(OpenAiMessage):
-    """A chat to be completed. `tools`, `response_format` and whatever else OpenAI's API knows are passed on."""
+    """A chat to be completed. What OpenAI's API knows beside these fields is passed on."""
 
     model: ModelName = Field(description="`auto`, or a model that an agent serves: one of those is chosen")
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=200_000)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=200_000)] | None = None
+    max_tokens: TokenLimit | None = Field(default=None, description="Counts where it is less than the agent's own")
+    max_completion_tokens: TokenLimit | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    top_p: Share | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    seed: int | None = None
+    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=256)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
 
 
 class TokenUsage(OpenAiMessage):

@@ -13,6 +13,7 @@ from edge.http.pipeline import Pipeline
 from edge.http.request import Request
 from edge.http.response import Response
 from edge.identities import Known
+from edge.metrics import Meter
 from shared.contracts.auth import Identity, User
 from shared.principal import Principal, PrincipalKind, Role
 from tests.unit.edge.requests import request
@@ -27,6 +28,7 @@ ALWAYS = {
 TOTP = {("POST", "/api/v1/auth/totp/setup"), ("POST", "/api/v1/auth/totp/confirm")}
 OTHERS = {
     ("GET", "/api/v1/agents"),
+    ("GET", "/metrics"),
     ("DELETE", "/api/v1/auth/totp"),
     ("POST", "/api/v1/auth/totp/backup-codes"),
     ("GET", "/api/v1/auth/totp/setup"),
@@ -88,6 +90,7 @@ async def _closed(known: Known) -> dict[tuple[str, str], str]:
         origins=Origins(hosts=frozenset({"localhost"}), origins=frozenset({ORIGIN})),
         addresses=ClientAddresses(()),
         refusals=refusals,
+        meter=Meter("edge-1"),
         policy=(),
     )
     shown = ("authorization", "Bearer peanut_x") if known.used.is_key else ("cookie", "__Host-session=a.b.c")

@@ -8,8 +8,10 @@ import orjson
 from orchestrator.application.agents import Page, Seen
 from orchestrator.application.attempts import Attempt
 from orchestrator.application.dispatching import Answered
-from orchestrator.application.upstreams import Completion, UpstreamFailure
+from orchestrator.application.limiting import Spending
+from orchestrator.application.upstreams import UpstreamFailure
 from orchestrator.domain.agent import Agent, AgentId
+from orchestrator.domain.chat import Completion
 from orchestrator.domain.health import Health
 from orchestrator.interface import views
 from orchestrator.interface.views import Views, dispatched
@@ -58,12 +60,13 @@ def test_a_page_is_written_as_the_contract_says() -> None:
 
 
 def test_an_answer_is_written_as_the_contract_says() -> None:
-    in_vain, last = Attempt(replace(AGENT, name="other")), Attempt(AGENT)
+    in_vain, last = Attempt(replace(AGENT, name="other"), Spending()), Attempt(AGENT, Spending())
     in_vain.failed(UpstreamFailure("HTTP 500"))
-    last.succeeded()
-    answered = Answered(Completion("Good day \u2028 “”", 9, 3), [in_vain, last], 12.3)
+    completion = Completion("Good day \u2028 “”", 9, 3)
+    last.succeeded(completion)
+    answered = Answered(completion, [in_vain, last], 12.3)
 
-    body = dispatched(answered, request_id="r-1", at=rfc3339(NOW))
+    body = dispatched(answered, request_id="r-1", session_id=None, at=rfc3339(NOW))
 
     assert_same(contract.Dispatched, body)
     told = orjson.loads(body)

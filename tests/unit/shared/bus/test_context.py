@@ -1,10 +1,19 @@
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.context import NobodyAsks, accept_by, call_context, from_headers, new_traceparent, to_headers
+from shared.bus.context import (
+    IDEMPOTENCY_KEY,
+    NobodyAsks,
+    accept_by,
+    call_context,
+    from_headers,
+    new_traceparent,
+    to_headers,
+)
 from shared.clock import unix_ms
 from shared.errors import Malformed
 
@@ -19,6 +28,23 @@ def test_a_context_survives_its_headers() -> None:
     assert from_headers(headers) == context
     assert unix_ms() + 900 < accept_by(headers) <= unix_ms() + 1000
     assert context.request_id == context.event_id
+
+
+def test_an_idempotency_key_goes_with_its_call_and_there_is_no_header_without_one() -> None:
+    context = replace(call_context(seconds=5), idempotency_key="a-key:~1")
+
+    headers = to_headers(context, unix_ms())
+
+    assert from_headers(headers) == context
+    assert IDEMPOTENCY_KEY not in to_headers(call_context(seconds=5), unix_ms())
+
+
+@pytest.mark.parametrize("key", ["", "a b", "ü", "k" * 256, "k\n"])
+def test_what_is_no_idempotency_key_is_malformed(key: str) -> None:
+    headers = {**to_headers(call_context(seconds=5), unix_ms()), IDEMPOTENCY_KEY: key}
+
+    with pytest.raises(Malformed):
+        from_headers(headers)
 
 
 @given(st.dictionaries(st.sampled_from(list(to_headers(call_context(seconds=1), unix_ms()))), st.text()))

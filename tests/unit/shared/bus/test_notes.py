@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.notes import LimitState, forget_notes, hear_notes, note_agent, note_limit, noted_headers
+from shared.bus.notes import LimitState, forget_notes, hear_notes, note_agent, note_limit, note_replayed, noted_headers
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +71,20 @@ def test_the_agent_that_answered_is_told_beside_the_limits_and_on() -> None:
         "RateLimit": '"dispatch";r=59;t=60',
         "Peanut-Agent": "01a20304-490e-7141-9251-cff2e71a6901",
     }
+
+
+def test_an_answer_told_again_says_so_beside_everything_else_and_on() -> None:
+    note_replayed()
+    alone = noted_headers()
+    note_limit(LimitState("dispatch", 60, 60, 59, 60))
+    note_agent("01a20304-490e-7141-9251-cff2e71a6900")
+    told = dict(noted_headers() or {})
+    forget_notes()
+    hear_notes(told)
+
+    assert alone == {"Idempotency-Replayed": "true"}
+    assert set(told) == {"Idempotency-Replayed", "Peanut-Agent", "RateLimit", "RateLimit-Policy"}
+    assert noted_headers() == told
 
 
 @given(st.text(), st.text(), st.text())

@@ -46,18 +46,26 @@ class Shown(NamedTuple):
 
 def credential_of(request: Request) -> Shown | None:
     """The credential that counts, or None; raises BadCredential for one that cannot be read."""
-    authorization = request.headers.get(b"authorization")
-    if authorization is not None:
-        scheme, _, key = authorization.partition(b" ")
-        if scheme.lower() != b"bearer" or not 0 < len(key) <= MAX_CREDENTIAL or not key.isascii():
-            raise BadCredential("Authorization must be `Bearer` and an API key.")
-        return Shown(is_key=True, value=key)
+    key = key_of(request)
+    if key is not None:
+        return key
     tokens = _session_cookies(request.headers.get(b"cookie", b""))
     if not tokens:
         return None
     if len(tokens) > 1 or len(tokens[0]) > MAX_CREDENTIAL or not tokens[0].isascii():
         raise BadCredential("There must be exactly one session cookie.")
     return Shown(is_key=False, value=tokens[0])
+
+
+def key_of(request: Request) -> Shown | None:
+    """The API key, or None, whatever cookies there are; raises BadCredential for one that cannot be read."""
+    authorization = request.headers.get(b"authorization")
+    if authorization is None:
+        return None
+    scheme, _, key = authorization.partition(b" ")
+    if scheme.lower() != b"bearer" or not 0 < len(key) <= MAX_CREDENTIAL or not key.isascii():
+        raise BadCredential("Authorization must be `Bearer` and an API key.")
+    return Shown(is_key=True, value=key)
 
 
 def session_cookie(session: Session) -> Header:

@@ -1,7 +1,7 @@
 """One request and its answer on a connection, past ASGI's messages where all is in memory anyway.
 
 uvicorn sends head and body apart (two system calls and packets), checks each header by two regular expressions and
-waits for a body that is mostly there: a fifth of what an answer costs the edge.
+waits for a body that is mostly there: a fifth of what an answer costs the edge. So it is with each piece of a stream.
 """
 
 import asyncio
@@ -16,6 +16,12 @@ from shared.errors import Malformed
 
 EXTENSION = "peanut.exchange"
 """Where an `Exchange` stands among the extensions of the ASGI scope."""
+KEEP_ALIVE_S = 15.0
+"""A stream without news for so long says that it is alive: proxies give up after 30 or 60 s of silence."""
+STALLED_AFTER_S = 30.0
+"""How long a client may take to read what would make room for more; who reads nothing would hold an agent for ever."""
+COMMENT = b": \n\n"
+"""What every reader of an event stream passes over."""
 
 
 class HeaderWithLineEnd(ValueError):
@@ -28,6 +34,12 @@ class ClientLeft(Malformed):
     reason = "client-left"
 
 
+class ReaderStalled(ClientLeft):
+    """The client has stopped reading its stream."""
+
+    reason = "reader-stalled"
+
+
 class Exchange:
     """What uvicorn's cycle of a request knows and does. `waited_for` are those of the connection that end with it."""
 
@@ -36,6 +48,9 @@ class Exchange:
         self._waited_for = waited_for
         self._task: asyncio.Task[Any] | None = None
         self._is_left = False
+        self._is_chunked = False
+        self._written_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def whole_body(self) -> bytes | None:
         """The request's body if all of it has arrived."""
@@ -72,15 +87,100 @@ class Exchange:
             await cycle.flow.drain()
         if cycle.disconnected:
             return
-        own = header_lines((*cycle.default_headers, *headers))
-        closing = b"" if cycle.keep_alive else b"connection: close\r\n"
-        head = b"".join((STATUS_LINE[status], common, own, closing, b"\r\n"))
-        cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
+        head = self._head(status, common, headers)
+        cycle.response_started = True
         cycle.transport.write(head if cycle.scope["method"] == "HEAD" else head + body)
+        self._complete()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a stream's head was written: nothing but its pieces can follow."""
+        return bool(self._cycle.response_started)
+
+    async def begin(self, status: int, common: bytes, headers: Sequence[Header], piece: bytes) -> bool:
+        """Writes the head of a stream with its first piece; returns whether more is wanted, as it is not by HEAD."""
+        cycle = self._cycle
+        if cycle.flow.write_paused:
+            await self._make_room()
+        self._is_chunked = cycle.scope["http_version"] == "1.1"
+        if not self._is_chunked:
+            cycle.keep_alive = False  # the connection's end is the stream's
+        framing = [(b"transfer-encoding", b"chunked")] if self._is_chunked else []
+        head = self._head(status, common, [*headers, *framing])
+        cycle.response_started = True
+        if cycle.scope["method"] == "HEAD":
+            cycle.transport.write(head)
+            self._complete()
+            return False
+        cycle.transport.write(head + self._framed(piece))
+        loop = asyncio.get_running_loop()
+        self._written_at = loop.time()
+        self._timer = loop.call_later(KEEP_ALIVE_S, self._keep_alive)
+        if cycle.flow.write_paused:
+            await self._make_room()
+        return True
+
+    async def go_on(self, piece: bytes) -> None:
+        """Writes the next piece; returns when there is room for another. Raises ReaderStalled."""
+        self._write(piece)
+        if self._cycle.flow.write_paused:
+            await self._make_room()
+
+    def end(self, last: bytes = b"") -> None:
+        """Ends a stream that has begun, after a last piece if there is one."""
+        if self._timer is not None:
+            self._timer.cancel()
+        cycle = self._cycle
+        if cycle.transport.is_closing():
+            cycle.disconnected = True  # uvicorn hears of it a turn later, and would complain
+        if cycle.disconnected or cycle.response_complete:
+            return
+        framed = self._framed(last) if last else b""
+        cycle.transport.write(framed + b"0\r\n\r\n" if self._is_chunked else framed)
+        self._complete()
+
+    def _head(self, status: int, common: bytes, headers: Sequence[Header]) -> bytes:
+        own = header_lines((*self._cycle.default_headers, *headers))
+        closing = b"" if self._cycle.keep_alive else b"connection: close\r\n"
+        return b"".join((STATUS_LINE[status], common, own, closing, b"\r\n"))
+
+    def _complete(self) -> None:
+        cycle = self._cycle
+        cycle.response_complete = True
+        cycle.message_event.set()
         if not cycle.keep_alive:
             cycle.transport.close()
         cycle.on_response()
+
+    def _framed(self, piece: bytes) -> bytes:
+        if not self._is_chunked or not piece:  # a chunk of nothing would be the last one
+            return piece
+        return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+    def _write(self, piece: bytes) -> None:
+        if self._cycle.transport.is_closing():
+            raise ClientLeft("The client has left.")
+        self._cycle.transport.write(self._framed(piece))
+        self._written_at = asyncio.get_running_loop().time()
+
+    async def _make_room(self) -> None:
+        try:
+            async with asyncio.timeout(STALLED_AFTER_S):
+                await self._cycle.flow.drain()
+        except TimeoutError:
+            self._cycle.transport.abort()
+            raise ReaderStalled("The client has stopped reading.") from None
+
+    def _keep_alive(self) -> None:
+        if self._cycle.transport.is_closing():
+            return
+        loop = asyncio.get_running_loop()
+        quiet = loop.time() - self._written_at
+        if quiet >= KEEP_ALIVE_S:
+            quiet = 0.0
+            if not self._cycle.flow.write_paused:
+                self._write(COMMENT)
+        self._timer = loop.call_later(KEEP_ALIVE_S - quiet, self._keep_alive)
 
 
 def header_lines(headers: Sequence[Header]) -> bytes:

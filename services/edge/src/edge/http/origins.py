@@ -5,8 +5,23 @@ from edge.http.response import Header, Response
 from shared.errors import ErrorCode, Forbidden, PlatformError
 
 _ALLOWED_METHODS = b"GET, POST, PUT, DELETE"
-_ALLOWED_HEADERS = b"Authorization, Content-Type, If-Match, Idempotency-Key, X-Request-Id, traceparent"
-_EXPOSED_HEADERS = b"ETag, Location, Peanut-Agent, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+_OF_OPENAIS_CLIENT = [
+    f"X-Stainless-{each}"
+    for each in (
+        *("Arch", "Async", "Custom-Poll-Interval", "Helper-Method", "Lang", "OS", "Package-Version", "Poll-Helper"),
+        *("Read-Timeout", "Retry-Count", "Runtime", "Runtime-Version", "Timeout"),
+    )
+]
+_ALLOWED_HEADERS = ", ".join(
+    (
+        *("Authorization", "Content-Type", "If-Match", "Idempotency-Key", "Peanut-Timeout", "X-Request-Id"),
+        *("traceparent", "OpenAI-Organization", "OpenAI-Project", *_OF_OPENAIS_CLIENT),
+    )
+).encode()
+_EXPOSED_HEADERS = (
+    b"ETag, Idempotency-Replayed, Location, Peanut-Agent, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id, "
+    b"X-Should-Retry"
+)
 
 
 class UnknownHost(PlatformError):

@@ -9,7 +9,7 @@ from edge.http.exchange import ClientLeft, exchange_of
 from shared.bus import CallContext, Kind
 from shared.bus.context import NOBODY, new_traceparent
 from shared.clock import unix_ms
-from shared.errors import ErrorCode, Malformed, PlatformError, TooLarge
+from shared.errors import ErrorCode, FieldError, InvalidFields, Malformed, PlatformError, TooLarge
 from shared.ids import new_id
 from shared.json import require_sound_json
 
@@ -18,11 +18,26 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 MAX_BODY = 1024 * 1024
 MAX_BODY_OF_STRANGERS = 16 * 1024
-"""Reading 1 MiB of nested JSON takes a third of a second; that is for callers who are known."""
+"""Reading 1 MiB of JSON takes up to 60 ms; that is for callers who are known."""
 BODY_WITHIN_S = 30.0
 MAX_USER_AGENT = 256
 
-_ONCE = frozenset({b"host", b"authorization", b"cookie", b"origin", b"content-type", b"content-length", b"if-match"})
+MAX_TIMEOUT_S = 600
+
+_ONCE = frozenset(
+    {
+        b"host",
+        b"authorization",
+        b"cookie",
+        b"origin",
+        b"content-type",
+        b"content-length",
+        b"if-match",
+        b"idempotency-key",
+        b"peanut-timeout",
+    }
+)
+_TIMEOUT = re.compile(rb"[1-9][0-9]{0,2}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -110,6 +125,17 @@ class Request:
             deadline=unix_ms() + int((seconds or kind.seconds) * 1000),
             traceparent=new_traceparent(given.decode("latin-1") if given is not None else None),
         )
+
+    @property
+    def timeout_s(self) -> int | None:
+        """The seconds that the client gives in `Peanut-Timeout`, if it does; raises InvalidFields for what is none."""
+        given = self.headers.get(b"peanut-timeout")
+        if given is None:
+            return None
+        if not _TIMEOUT.fullmatch(given) or int(given) > MAX_TIMEOUT_S:
+            error = FieldError("Peanut-Timeout", f"must be whole seconds between 1 and {MAX_TIMEOUT_S}")
+            raise InvalidFields("The time that the answer may take is not understood.", errors=(error,))
+        return int(given)
 
     def require_json(self) -> None:
         """Raises UnsupportedMediaType when there is a body that does not say it is JSON."""

@@ -1,10 +1,16 @@
-"""An answer, whole in memory."""
+"""Answers: whole in memory, or piece by piece."""
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from typing import Protocol
+
+from shared.errors import PlatformError
 
 Header = tuple[bytes, bytes]
 
 JSON = b"application/json"
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 """The Content-Security-Policy of what is no page."""
@@ -44,3 +50,41 @@ class Response:
         if self.body:
             headers.append((b"content-type", self.content_type))
         return headers
+
+
+class Source(Protocol):
+    """Where the pieces of a streamed answer come from: each is one or more whole events."""
+
+    async def piece(self) -> bytes | None:
+        """The next piece, or None at the end. Raises the failure that comes instead of it."""
+        ...
+
+    @property
+    def answer(self) -> bytes:
+        """The ordinary answer, JSON, where there was no piece."""
+        ...
+
+
+LastEvent = Callable[[PlatformError, str], bytes]
+"""Writes a failure, with the id of its request, as the last event of a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer as an event stream, whose head is written with the first piece.
+
+    `failed` writes what fails after that.
+    """
+
+    open: Callable[[], AbstractAsyncContextManager[Source]]
+    failed: LastEvent
+    headers: tuple[Header, ...] = ((b"x-accel-buffering", b"no"),)  # nginx would keep events until it has 8 KiB
+
+    @property
+    def status(self) -> int:
+        """That of every stream; what fails before its first piece is an ordinary answer."""
+        return 200
+
+    def all_headers(self) -> list[Header]:
+        """The headers but those that say where the stream ends."""
+        return [*self.headers, (b"content-type", EVENT_STREAM)]

@@ -1,6 +1,7 @@
 """The FastAPI application behind the pipeline: rare routes and documents. It has no middleware of its own."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
 
@@ -8,18 +9,22 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request as FastRequest
 from fastapi.responses import Response as FastResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from edge.exposition import Exposition
 from edge.health import HealthCheck
 from edge.http.pipeline import NoSuchRoute
-from edge.http.problems import problem
+from edge.http.problems import failure
 from edge.http.request import Request
 from edge.http.response import Response
 from edge.routes.agents import agent_routes
 from edge.routes.audit import audit_routes
 from edge.routes.auth import auth_routes
 from edge.routes.call import REQUEST
+from edge.routes.conversations import conversation_routes
 from edge.routes.documentation import describe, documentation_routes
+from edge.routes.metrics import metric_routes
 from edge.routes.operations import operation_routes
 from edge.routes.second_factor import second_factor_routes
 from edge.routes.sessions import session_routes
@@ -30,6 +35,8 @@ from shared.errors import ErrorCode, PlatformError
 
 Rest = Callable[[Request], Awaitable[Response]]
 
+_NOT_THAT_METHOD = "This path does not take that method."
+
 
 class MethodNotAllowed(PlatformError):
     """The path is served, but not with this method."""
@@ -38,20 +45,24 @@ class MethodNotAllowed(PlatformError):
     reason = "method-not-allowed"
 
 
-def fastapi_app(bus: Bus, health: HealthCheck) -> FastAPI:
+def fastapi_app(bus: Bus, health: HealthCheck, exposition: Exposition) -> FastAPI:
     """The application with all its routes."""
     app = FastAPI(openapi_url="/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.templates = ["/openapi.json"]
     for router in (
         auth_routes(bus),
         second_factor_routes(bus),
         session_routes(bus),
         user_routes(bus),
         agent_routes(bus),
+        metric_routes(bus, exposition),
+        conversation_routes(bus),
         audit_routes(bus),
         operation_routes(health),
         documentation_routes(),
     ):
         app.include_router(router)
+        app.state.templates += [route.path for route in router.routes if isinstance(route, APIRoute)]
     app.openapi = lambda: _once(app)  # type: ignore[method-assign]  # FastAPI's documented way
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _unrouted)
@@ -66,9 +77,13 @@ def behind_pipeline(app: FastAPI) -> Rest:
         answer = _Answer()
         try:
             await app({**request.scope, "method": request.method, REQUEST: request}, _receiving(body), answer.take)
-        except MethodNotAllowed as error:
-            allowed = ", ".join(sorted(_methods(app, request.path)))
-            return problem(error, request_id=request.request_id).with_headers((b"allow", allowed.encode()))
+        except (MethodNotAllowed, NoSuchRoute) as error:
+            allowed = _methods(app, request.path)
+            if not allowed:
+                raise
+            refusal = error if isinstance(error, MethodNotAllowed) else MethodNotAllowed(_NOT_THAT_METHOD)  # a hot one
+            refused = failure(refusal, path=request.path, request_id=request.request_id)
+            return refused.with_headers((b"allow", ", ".join(sorted(allowed)).encode()))
         return answer.response()
 
     return handle
@@ -95,10 +110,18 @@ class _Answer:
         return Response(self._start["status"], bytes(self._body), content_type, tuple(headers))
 
 
-def route_of(app: FastAPI, path: str) -> str:
-    """The documented route that serves this path; all others are one, as strangers can make up any number of them."""
-    templates: dict[str, object] = app.openapi()["paths"]
-    return next((template for template in templates if _matches(template, path)), "unknown")
+def routes_of(app: FastAPI, hot: Iterable[str]) -> Callable[[str], str]:
+    """What finds the route that serves a path, a `hot` one or the application's.
+
+    All other paths are one, `unknown`, as strangers can make up any number of them. Paths asked for again cost nothing.
+    """
+    templates = (*hot, *app.state.templates)
+
+    @lru_cache(maxsize=4096)
+    def route_of(path: str) -> str:
+        return next((template for template in templates if _matches(template, path)), "unknown")
+
+    return route_of
 
 
 def _methods(app: FastAPI, path: str) -> set[str]:
@@ -122,7 +145,7 @@ async def _invalid(_request: FastRequest, error: Exception) -> FastResponse:
 async def _unrouted(_request: FastRequest, error: Exception) -> FastResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        raise MethodNotAllowed("This path does not take that method.") from None
+        raise MethodNotAllowed(_NOT_THAT_METHOD) from None
     raise NoSuchRoute("Nothing is served here.") from None
 
 

@@ -2,17 +2,15 @@
 
 from collections.abc import Iterable
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Query, Response
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 
-from edge.http.pipeline import PUBLIC
-from edge.routes.hot import AgentsQuery
+from edge.http.pipeline import GUARDED, PUBLIC
+from edge.http.problems import OPENAI
+from edge.routes.hot_descriptions import CHAT, DISPATCH, EMBEDDINGS, hot_descriptions, schemas_of_events
 from shared import VERSION
-from shared.contracts.auth import User
-from shared.contracts.orchestrator import Agents, Dispatch, Dispatched
 
 PAGE_POLICY = "; ".join(
     (
@@ -65,7 +63,23 @@ _PROBLEM = {
     },
 }
 
-DISPATCH = "/api/v1/openclaw/dispatch"
+_OPENAI_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string", "examples": ["invalid_request_error"]},
+                "param": {"type": ["string", "null"], "description": "The first field that is not as it should be."},
+                "code": {"type": "string", "examples": ["model_not_found"]},
+            },
+        }
+    },
+}
+
 LIMITED = frozenset(
     {
         "/api/v1/auth/login",
@@ -76,6 +90,8 @@ LIMITED = frozenset(
         "/api/v1/auth/totp/setup",
         "/api/v1/auth/totp/verify",
         DISPATCH,
+        CHAT,
+        EMBEDDINGS,
     }
 )
 """Where something is counted: a password or a code that is looked at, a request, its tokens."""
@@ -93,9 +109,21 @@ _LIMIT_HEADERS = {
 _AGENT_HEADER = {
     "Peanut-Agent": {"description": "The id of the agent that answered.", "schema": {"type": "string"}},
 }
-_RETRY_AFTER = {
-    "description": "Seconds to wait, with 429 and 503.",
-    "schema": {"type": "integer", "minimum": 0},
+_REPLAYED_HEADER = {
+    "Idempotency-Replayed": {
+        "description": "`true` when this is the answer to an earlier request with the same `Idempotency-Key`.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
+_FAILURE_HEADERS = {
+    "Retry-After": {
+        "description": "Seconds to wait, with 429 and 503.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "X-Should-Retry": {
+        "description": "`false` where a retry would be done twice or in vain; OpenAI's clients obey.",
+        "schema": {"type": "string", "enum": ["false"]},
+    },
 }
 
 
@@ -122,64 +150,46 @@ def describe(app: FastAPI) -> dict[str, Any]:
         title="PeanutAgent",
         version=VERSION,
         description="One door to an organisation's AI agents, with a record that nobody can alter unseen.",
-        routes=[*app.routes, *_hot_routes()],
+        routes=[*app.routes, *hot_descriptions()],
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas["Problem"] = _PROBLEM
+    schemas |= {"Problem": _PROBLEM, "OpenAiError": _OPENAI_ERROR, **schemas_of_events()}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    document["components"]["headers"] = {**_LIMIT_HEADERS, **_AGENT_HEADER, "Retry-After": _RETRY_AFTER}
+    document["components"]["headers"] = {**_LIMIT_HEADERS, **_AGENT_HEADER, **_REPLAYED_HEADER, **_FAILURE_HEADERS}
     document["components"]["securitySchemes"] = {
         "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: `peanut_…`"},
         "session": {"type": "apiKey", "in": "cookie", "name": "__Host-session"},
     }
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            _add_failures(operation)
+            _add_failures(operation, is_openai=path.startswith(OPENAI))
             if path in LIMITED:
                 _add_limits(operation)
-            if path == DISPATCH:
-                operation["responses"]["200"]["headers"] |= _references(_AGENT_HEADER)
-            if path.startswith("/api/") and (method.upper(), path) not in PUBLIC:
+            if path in (DISPATCH, CHAT, EMBEDDINGS):
+                operation["responses"]["200"]["headers"] |= _references((*_AGENT_HEADER, *_REPLAYED_HEADER))
+            route = (method.upper(), path)
+            if path.startswith(OPENAI):
+                operation["security"] = [{"apiKey": []}]
+            elif route in GUARDED or (path.startswith("/api/") and route not in PUBLIC):
                 operation["security"] = [{"apiKey": []}, {"session": []}]
     return document
 
 
-def _hot_routes() -> list[APIRoute]:
-    """Descriptions only: these functions are never called and are part of no application."""
-
-    async def me() -> None: ...
-
-    async def list_agents(query: Annotated[AgentsQuery, Query()]) -> None: ...
-
-    async def dispatch(body: Dispatch) -> None: ...
-
-    def described(path: str, function: Any, **options: Any) -> APIRoute:
-        return APIRoute(f"/api/v1{path}", function, **options)
-
-    return [
-        described("/auth/me", me, tags=["auth"], summary="Who you are", response_model=User),
-        described("/agents", list_agents, tags=["agents"], summary="List the agents", response_model=Agents),
-        described(
-            "/openclaw/dispatch",
-            dispatch,
-            methods=["POST"],
-            tags=["openclaw"],
-            summary="Send a message to an agent",
-            response_model=Dispatched,
-        ),
-    ]
-
-
-def _add_failures(operation: dict[str, Any]) -> None:
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+def _add_failures(operation: dict[str, Any], *, is_openai: bool) -> None:
     operation["responses"].pop("422", None)
-    operation["responses"]["default"] = {"description": "A problem (RFC 9457)", "content": content}
+    if is_openai:
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAiError"}}}
+        failure = {"description": "An error in OpenAI's form", "headers": _references(("X-Should-Retry",))}
+    else:
+        content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        failure = {"description": "A problem (RFC 9457)"}
+    operation["responses"]["default"] = {**failure, "content": content}
 
 
 def _add_limits(operation: dict[str, Any]) -> None:
     for response in operation["responses"].values():
-        response["headers"] = _references(_LIMIT_HEADERS)
+        response.setdefault("headers", {}).update(_references(_LIMIT_HEADERS))
     operation["responses"]["default"]["headers"] |= _references(("Retry-After",))
 
 

@@ -4,14 +4,17 @@ from urllib.parse import parse_qsl
 
 from pydantic import ConfigDict, ValidationError
 
-from edge.http.exchange import exchange_of
 from edge.http.pipeline import HotRoutes
+from edge.http.problems import problem_event
 from edge.http.request import Request
-from edge.http.response import Response
+from edge.http.response import Response, Streamed
 from edge.identities import Known
+from edge.live_events import LiveEvents
+from edge.routes.agent_work import AgentWork
+from edge.routes.openai import openai_routes
 from shared.bus import Bus, Kind, write
 from shared.bus.messages import invalid_fields
-from shared.contracts.orchestrator import DISPATCH, LIST_AGENTS, ListAgents
+from shared.contracts.orchestrator import DISPATCH, LIST_AGENTS, STREAM_DISPATCH, ListAgents
 from shared.errors import FieldError, InvalidFields
 
 
@@ -21,8 +24,9 @@ class AgentsQuery(ListAgents):
     model_config = ConfigDict(strict=False, extra="forbid")
 
 
-def hot_routes(bus: Bus) -> HotRoutes:
+def hot_routes(bus: Bus, events: LiveEvents) -> HotRoutes:
     """The handlers by method and path."""
+    work = AgentWork(bus)
 
     async def me(request: Request, known: Known) -> Response:
         _require_no_query(request)
@@ -32,21 +36,20 @@ def hot_routes(bus: Bus) -> HotRoutes:
         body = _agents_query(request.scope["query_string"]) if request.scope["query_string"] else b"{}"
         return Response(200, await bus.forward(LIST_AGENTS, body, request.context(Kind.READ)))
 
-    async def dispatch(request: Request, known: Known) -> Response:
-        if b"idempotency-key" in request.headers:
-            # Ignoring it would let a client believe that a second try is safe.
-            raise InvalidFields(
-                "Idempotency keys are not supported.", errors=(FieldError("Idempotency-Key", "leave it out"),)
-            )
+    async def dispatch(request: Request, known: Known) -> Response | Streamed:
         _require_no_query(request)
-        body = await request.body()
-        with exchange_of(request.scope).while_client_waits():
-            return Response(200, await bus.forward(DISPATCH, body, request.context(Kind.DISPATCH)))
+        return await work.as_wanted(request, DISPATCH, STREAM_DISPATCH, problem_event)
+
+    async def hear_events(request: Request, known: Known) -> Streamed:
+        _require_no_query(request)
+        return events.heard_by(request, known)
 
     return {
         ("GET", "/api/v1/auth/me"): me,
         ("GET", "/api/v1/agents"): list_agents,
         ("POST", "/api/v1/openclaw/dispatch"): dispatch,
+        ("GET", "/api/v1/events"): hear_events,
+        **openai_routes(bus),
     }
 
 

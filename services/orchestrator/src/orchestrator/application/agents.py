@@ -23,6 +23,7 @@ from orchestrator.domain.health import Health
 from shared.audit import AuditTrail, Resource
 from shared.bus import CallContext
 from shared.contracts.audit import Action, Details
+from shared.contracts.events import AgentChange
 from shared.contracts.orchestrator import AgentChanges, ListAgents, RegisterAgent
 from shared.errors import FieldError, InvalidFields
 from shared.ids import is_id
@@ -69,7 +70,9 @@ class Page:
 
 
 class Agents:
-    """The agents' use cases. `announce` tells all replicas, this one first, of a new version of the registry."""
+    """The agents' use cases. `announce` tells all replicas, this one first, of a new version of the registry, and
+    whoever watches what has become of which agent.
+    """
 
     def __init__(
         self,
@@ -81,7 +84,7 @@ class Agents:
         endpoints: EndpointCheck,
         sealer: Sealer,
         cursors: Cursors,
-        announce: Callable[[int, str], Awaitable[None]],
+        announce: Callable[[int, Agent, AgentChange], Awaitable[None]],
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
@@ -124,7 +127,7 @@ class Agents:
         )
         async with self._trail.change(Action.AGENT_CREATED, _resource(id), context, _described(_values(agent))):
             number = await self._store.add(agent)
-            await self._announce(number, id)
+            await self._announce(number, agent, "created")
         return await self._checked(id)
 
     async def list(self, wish: ListAgents, context: CallContext) -> Page:
@@ -177,7 +180,7 @@ class Agents:
         async with self._trail.change(Action.AGENT_UPDATED, _resource(id), context, _described(wished)) as recorded:
             number = await self._store.change(agent.id, change)
             recorded.details.update(_described(applied))
-            await self._announce(number, id)
+            await self._announce(number, agent, "updated")
         if {"endpoint", "model", "sealed_key"} & applied.keys():
             return await self._checked(id)
         return await self.get(id, context)
@@ -192,7 +195,7 @@ class Agents:
         action = Action.AGENT_MAINTENANCE_BEGUN if enabled else Action.AGENT_MAINTENANCE_ENDED
         async with self._trail.change(action, _resource(id), context, {"name": agent.name}):
             number = await self._store.change(agent.id, lambda now: now.maintained(enabled, at=self._now()))
-            await self._announce(number, id)
+            await self._announce(number, agent, "maintenance_begun" if enabled else "maintenance_ended")
         return await self.get(id, context)
 
     async def remove(self, id: str, context: CallContext) -> None:
@@ -201,7 +204,7 @@ class Agents:
         agent = await self._existing(id)
         async with self._trail.change(Action.AGENT_DELETED, _resource(id), context, {"name": agent.name}):
             number = await self._store.remove(agent.id)
-            await self._announce(number, id)
+            await self._announce(number, agent, "deleted")
 
     async def check(self, id: str, context: CallContext) -> Health:
         """Probes an agent now; raises AgentNotFound."""

@@ -1,21 +1,26 @@
-"""Dispatch: a message goes to an agent, and what came of it is recorded before anybody hears of it."""
+"""Dispatch: an order goes to an agent, and what came of it is recorded before anybody hears of it."""
 
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import orjson
 
 from orchestrator.application.attempts import Attempt, failure_of
 from orchestrator.application.limiting import Limiter, Spending, models_of
+from orchestrator.application.orders import Answer, ChatOrder, Choice, Order, StreamOrder
 from orchestrator.application.pool import NoAgentAvailable, Pool, Work
-from orchestrator.application.upstreams import Completion, Messages, Upstream, UpstreamFailure, UpstreamRefusal
+from orchestrator.application.recording import Recorder
+from orchestrator.application.upstreams import Take, Upstream, UpstreamFailure, UpstreamRefusal
 from orchestrator.domain.agent import Agent, AgentType
+from orchestrator.domain.chat import Chat, Completion, Piece, likely_tokens_of
 from shared.audit import AuditTrail, Change, Resource
 from shared.bus import CallContext
 from shared.bus.notes import note_agent
 from shared.contracts.audit import Action, Details, Outcome
-from shared.contracts.orchestrator import Dispatch
 from shared.errors import DeadlinePassed, PlatformError
 from shared.principal import PrincipalKind, Role
 
@@ -24,11 +29,19 @@ AUDIT_RESERVE_S = 0.3
 MAX_ATTEMPTS = 3
 
 
+class Listener(Protocol):
+    """Whom a streamed answer goes to."""
+
+    async def take(self, agent: Agent, piece: Piece) -> bytes:
+        """Sends what has arrived on, and returns what was sent; raises when nobody wants it any more."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Answered:
     """The answer of the last agent that was tried, and how long all took."""
 
-    completion: Completion
+    answer: Answer
     attempts: list[Attempt]
     latency_ms: float
 
@@ -38,63 +51,103 @@ class Answered:
         return self.attempts[-1].agent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Task:
-    """What is asked, by whom, and who was tried so far."""
+    """What is asked, by whom, who was tried so far, and what was sent on of a stream."""
 
-    wish: Dispatch
-    messages: Messages
+    order: Order
+    choice: Choice
+    request: bytes
     context: CallContext
-    attempts: list[Attempt]
+    effect_begins: Callable[[], None]
+    attempts: list[Attempt] = field(default_factory=list)
+    intent: asyncio.Task[None] | None = None
+    has_begun: bool = False
+    """Whether the caller may have a part of an answer, so that no other agent can give another one."""
+    sent_bytes: int = 0
+    sent: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    began: float = field(default_factory=time.perf_counter)
 
     @property
     def left_s(self) -> float:
         """The time that an agent may still use."""
         return self.context.remaining() - AUDIT_RESERVE_S
 
+    @property
+    def latency_ms(self) -> float:
+        """How long it has taken so far."""
+        return (time.perf_counter() - self.began) * 1000
+
 
 class Dispatching:
     """The use case of dispatch."""
 
     def __init__(
-        self, pool: Pool, upstreams: Mapping[AgentType, Upstream], trail: AuditTrail, limiter: Limiter
+        self,
+        pool: Pool,
+        upstreams: Mapping[AgentType, Upstream],
+        trail: AuditTrail,
+        limiter: Limiter,
+        recorder: Recorder,
     ) -> None:
         self._pool = pool
         self._upstreams = upstreams
         self._trail = trail
         self._limiter = limiter
+        self._recorder = recorder
 
-    async def dispatch(self, wish: Dispatch, body: bytes, context: CallContext) -> Answered:
-        """Has an agent answer, and records that; `body` is the request as it came.
-
-        Raises before anything is done AuditUnavailable, RateLimited, RecordsUnavailable, AgentNotFound,
-        NoAgentAvailable, ModelNotAllowed or TokenBudgetExhausted, and later AgentFailed or DeadlinePassed.
-        """
+    async def admit(self, context: CallContext) -> None:
+        """Lets a request in and counts it; raises AuditUnavailable, RateLimited or RecordsUnavailable."""
         await self._trail.be_reachable()
         await self._limiter.charge(context.principal)
-        task = _Task(wish, _messages(wish), context, [])
-        began = time.perf_counter()
+
+    async def answer(
+        self,
+        order: Order,
+        choice: Choice,
+        request: bytes,
+        context: CallContext,
+        *,
+        effect_begins: Callable[[], None] = lambda: None,
+    ) -> Answered:
+        """Has an agent answer what was let in, and records that; `request` is what was asked as it came.
+
+        `effect_begins` is called before the first agent is asked. Raises before that AgentNotFound, NoAgentAvailable,
+        ModelNotAllowed or TokenBudgetExhausted, and later AgentFailed or DeadlinePassed.
+        """
+        return await self._recorded(_Task(order, choice, request, context, effect_begins))
+
+    async def stream(
+        self, chat: Chat, choice: Choice, request: bytes, context: CallContext, listener: Listener
+    ) -> Answered:
+        """The same, and the answer goes to the listener while it comes; it is recorded before this returns.
+
+        The log has the intent before the listener has anything: without a receipt AuditUnavailable is raised instead.
+        """
+        task = _Task(ChatOrder(chat), choice, request, context, lambda: None)
+        task.order = StreamOrder(chat, lambda agent: self._taking(task, agent, listener))
         try:
-            completion = await self._completed(task)
+            return await self._recorded(task)
+        finally:
+            if task.intent is not None:
+                task.intent.cancel()
+
+    async def _recorded(self, task: _Task) -> Answered:
+        try:
+            answer = await self._answered(task)
+            if task.intent is not None:
+                await task.intent  # where nothing came to be sent on
         except BaseException as error:
             if task.attempts or isinstance(error, (NoAgentAvailable, asyncio.CancelledError)):
                 reason, outcome = _outcome_of(error)
-                await self._record(task, {"reason": reason, **_sizes(body)}, began, outcome)
+                await self._record(task, {"reason": reason}, outcome)
             raise
-        answered = Answered(completion, task.attempts, round((time.perf_counter() - began) * 1000, 1))
-        text = completion.text.encode()
-        details: Details = {
-            "promptTokens": completion.prompt_tokens,
-            "completionTokens": completion.completion_tokens,
-            "answerBytes": len(text),
-            "answerSha256": hashlib.sha256(text).hexdigest(),
-            **_sizes(body),
-        }
-        await self._record(task, details, began, Outcome.SUCCESS)
+        answered = Answered(answer, task.attempts, round(task.latency_ms, 1))
+        await self._record(task, _details_of(answer, task.order), Outcome.SUCCESS)
         note_agent(answered.agent.id)
         return answered
 
-    async def _completed(self, task: _Task) -> Completion:
+    async def _answered(self, task: _Task) -> Answer:
         """The answer of the first agent that has one, and of at most MAX_ATTEMPTS that are tried.
 
         No attempt is cut off before the deadline: who is slow is not ill, and would have been paid for nothing. So a
@@ -102,31 +155,31 @@ class Dispatching:
         """
         while True:
             work, spending = await self._next(task)
-            attempt = Attempt(work.agent)
+            attempt = Attempt(work.agent, spending)
             task.attempts.append(attempt)
             try:
-                return await self._attempted(task, attempt, work, spending)
+                return await self._attempted(task, attempt, work)
             except UpstreamFailure as failure:
-                if isinstance(failure, UpstreamRefusal) or task.wish.agent_id is not None or task.left_s <= 0:
-                    raise failure_of(task.attempts) from failure
-                if len(task.attempts) == MAX_ATTEMPTS:
-                    raise failure_of(task.attempts) from failure
+                is_last = len(task.attempts) == MAX_ATTEMPTS or task.choice.agent_id is not None or task.has_begun
+                if is_last or isinstance(failure, UpstreamRefusal) or task.left_s <= 0:
+                    raise failure_of(task.attempts, failure) from failure
 
     async def _next(self, task: _Task) -> tuple[Work, Spending]:
         """Work for the next agent, with the tokens that it may use."""
-        wish, context = task.wish, task.context
+        choice, context = task.choice, task.context
         tried = [attempt.agent for attempt in task.attempts]
         try:
             work = await self._pool.give(
-                wish.agent_id,
-                wish.model,
-                wish.tags,
+                choice.agent_id,
+                choice.model,
+                choice.tags,
                 models_of(context.principal),
+                embeds=task.order.embeds,
                 tried=tried,
                 within_s=max(task.left_s, 0),
             )
             try:
-                return work, await self._limiter.reserve(work.agent, task.messages, context)
+                return work, await self._limiter.reserve(work.agent, task.order, context)
             except BaseException:
                 work.end()
                 raise
@@ -134,18 +187,19 @@ class Dispatching:
             if not tried:
                 raise
             and_then = "" if isinstance(error, NoAgentAvailable) else f"No other agent was asked: {error.detail}"
-            raise failure_of(task.attempts, and_then) from error
+            raise failure_of(task.attempts, and_then=and_then) from error
 
-    async def _attempted(self, task: _Task, attempt: Attempt, work: Work, spending: Spending) -> Completion:
-        agent, within_s = work.agent, task.left_s
+    async def _attempted(self, task: _Task, attempt: Attempt, work: Work) -> Answer:
+        agent, within_s, spending = work.agent, task.left_s, attempt.spending
         try:
             if within_s <= 0:
                 raise DeadlinePassed("The time was up before an agent was asked.")
+            self._effect_begins(task, agent)
             spending.begin()
-            completion = await self._upstreams[agent.type].complete(agent, task.messages, within_s=within_s)
-            spending.answered(completion)
+            answer = await task.order.ask(self._upstreams[agent.type], agent, within_s=within_s)
+            spending.answered(answer)
             work.succeeded()
-            attempt.succeeded()
+            attempt.succeeded(answer)
         except UpstreamFailure as failure:
             spending.failed(failure)
             attempt.failed(failure)
@@ -160,20 +214,50 @@ class Dispatching:
         finally:
             spending.end()
             work.end()
-        return completion
+            self._recorder.note(agent.id, attempt.measured)
+        return answer
 
-    async def _record(self, task: _Task, details: Details, began: float, outcome: Outcome) -> None:
+    def _effect_begins(self, task: _Task, agent: Agent) -> None:
+        if len(task.attempts) > 1:
+            return
+        task.effect_begins()
+        if isinstance(task.order, StreamOrder):  # beside the agent's work, which takes longer
+            change = Change(Action.AGENT_REQUEST, Resource("agent", agent.id), _sizes(task.request))
+            change.who = task.context.caller.principal
+            task.intent = asyncio.create_task(self._trail.intend(change, task.context))
+
+    def _taking(self, task: _Task, agent: Agent, listener: Listener) -> Take:
+        attempt = task.attempts[-1]
+
+        async def take(piece: Piece) -> None:
+            if not task.has_begun:
+                attempt.first_piece_came()
+                assert task.intent is not None
+                await task.intent
+                note_agent(agent.id)
+                task.has_begun = True
+            attempt.spending.heard(likely_tokens_of(piece))
+            sent = await listener.take(agent, piece)
+            task.sent_bytes += len(sent)
+            task.sent.update(sent)
+
+        return take
+
+    async def _record(self, task: _Task, details: Details, outcome: Outcome) -> None:
         attempts = task.attempts
-        resource = attempts[-1].agent.id if attempts else task.wish.agent_id or ""
+        resource = attempts[-1].agent.id if attempts else task.choice.agent_id or ""
+        details |= _sizes(task.request)
         if attempts:
             agent = attempts[-1].agent
             details |= {
                 "agentName": agent.name,
                 "model": agent.model,
-                "latencyMs": int((time.perf_counter() - began) * 1000),
+                "latencyMs": int(task.latency_ms),
                 "attempts": len(attempts),
                 "agentsTried": [attempt.agent.id for attempt in attempts],
             }
+        if isinstance(task.order, StreamOrder):
+            details |= {"streamed": True, "answerBytes": task.sent_bytes, "answerSha256": task.sent.hexdigest()}
         change = Change(Action.AGENT_REQUEST, Resource("agent", resource), details, task.context.caller.principal)
         await self._trail.conclude(change, task.context, outcome)
 
@@ -184,12 +268,6 @@ def require_may_dispatch(context: CallContext) -> None:
         context.principal.must_be(Role.OPERATOR)
 
 
-def _messages(wish: Dispatch) -> Messages:
-    messages = [{"role": turn.role, "content": turn.content} for turn in wish.context]
-    messages.append({"role": "user", "content": wish.message})
-    return messages
-
-
 def _outcome_of(error: BaseException) -> tuple[str, Outcome]:
     """Why a dispatch failed, in a word. Of one that is cut off nobody knows what the agent made of it."""
     if isinstance(error, asyncio.CancelledError):
@@ -197,5 +275,20 @@ def _outcome_of(error: BaseException) -> tuple[str, Outcome]:
     return (error.reason if isinstance(error, PlatformError) else "internal"), Outcome.FAILURE
 
 
-def _sizes(body: bytes) -> Details:
-    return {"requestBytes": len(body), "requestSha256": hashlib.sha256(body).hexdigest()}
+def _details_of(answer: Answer, order: Order) -> Details:
+    details: Details = {"promptTokens": answer.prompt_tokens, "completionTokens": answer.completion_tokens}
+    if isinstance(answer, Completion):
+        said = _said(answer, order)
+        details |= {"answerBytes": len(said), "answerSha256": hashlib.sha256(said).hexdigest()}
+    return details
+
+
+def _said(answer: Completion, order: Order) -> bytes:
+    """The text, or where more than that is answered, all of it."""
+    if isinstance(order, ChatOrder) and order.chat.passes_through:
+        return answer.body or orjson.dumps(answer.choices)
+    return answer.text.encode()
+
+
+def _sizes(request: bytes) -> Details:
+    return {"requestBytes": len(request), "requestSha256": hashlib.sha256(request).hexdigest()}

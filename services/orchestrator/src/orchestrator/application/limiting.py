@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Protocol
 
-from orchestrator.application.upstreams import Completion, Messages, UpstreamFailure
+from orchestrator.application.orders import Answer, Order
+from orchestrator.application.upstreams import UpstreamFailure
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.budget import Account, likely_tokens, most_tokens
+from orchestrator.domain.budget import Account, likely_tokens
+from orchestrator.domain.chat import Completion
 from shared.bus import CallContext
 from shared.bus.notes import LimitState, note_charge, note_limit
 from shared.clock import from_unix_ms
@@ -77,7 +79,10 @@ class Spending:
     def begin(self) -> None:
         """From now on nobody knows what the agent has used, should there be no answer."""
 
-    def answered(self, completion: Completion) -> None:
+    def heard(self, tokens: int) -> None:
+        """So many more, as far as can be told, have arrived of a stream: should it break off, these were used."""
+
+    def answered(self, answer: Answer) -> None:
         """It used what it counted, or where it does not say, an estimate by bytes."""
 
     def failed(self, failure: UpstreamFailure) -> None:
@@ -98,15 +103,24 @@ class ReservedSpending(Spending):
         self._reserved = reserved
         self._reservation = reservation
         self._used = 0
+        self._heard = 0
 
     def begin(self) -> None:
         """See Spending."""
-        self._used = self._reservation.tokens
+        self._used, self._heard = self._reservation.tokens, 0
 
-    def answered(self, completion: Completion) -> None:
+    def heard(self, tokens: int) -> None:
         """See Spending."""
-        told = completion.prompt_tokens + completion.completion_tokens
-        self._used = told or likely_tokens([*self._prompt, completion.text])
+        if not self._heard:
+            self._heard = likely_tokens(self._prompt)
+        self._heard += tokens
+        self._used = min(self._heard, self._reservation.tokens)
+
+    def answered(self, answer: Answer) -> None:
+        """See Spending."""
+        said = [answer.text] if isinstance(answer, Completion) else []
+        prompt_tokens = answer.prompt_tokens or likely_tokens(self._prompt)
+        self._used = prompt_tokens + (answer.completion_tokens or likely_tokens(said))
 
     def failed(self, failure: UpstreamFailure) -> None:
         """See Spending."""
@@ -146,7 +160,7 @@ class Limiter:
         if charge.is_refused:
             raise RateLimited.by(charge)
 
-    async def reserve(self, agent: Agent, messages: Messages, context: CallContext) -> Spending:
+    async def reserve(self, agent: Agent, order: Order, context: CallContext) -> Spending:
         """Sets aside what the agent may use at most.
 
         Raises TokenBudgetExhausted, RecordsUnavailable or DatabaseUnavailable, and then nothing may be sent.
@@ -154,8 +168,7 @@ class Limiter:
         budget = _allowance_of(context.principal).tokens_per_day
         if budget is None:
             return _UNCOUNTED
-        prompt = [message["content"] for message in messages]
-        most = most_tokens(prompt, agent.max_tokens)
+        most = order.most_tokens(agent)
         until = from_unix_ms(context.deadline) + timedelta(seconds=RESERVED_BEYOND_DEADLINE_S)
         reserved = await self._budgets.reserve(context.principal.credential_id, budget, most, until=until)
         _note_tokens(budget, reserved.free, reserved)
@@ -164,7 +177,7 @@ class Limiter:
                 f"This request may use {most} tokens; the key has {reserved.free} of {budget} left for today.",
                 retry_after=reserved.fits_in_s,
             )
-        return ReservedSpending(prompt, self._budgets, reserved, reserved.reservation)
+        return ReservedSpending(order.prompt, self._budgets, reserved, reserved.reservation)
 
 
 def models_of(principal: Principal) -> tuple[str, ...] | None:

@@ -14,13 +14,15 @@ from orchestrator.application.registry import Snapshot
 from orchestrator.application.upstreams import Upstream, UpstreamFailure
 from orchestrator.domain.agent import Agent, AgentType
 from orchestrator.domain.circuit import WARM_UP_S, WARM_UP_STEPS, Circuit
-from orchestrator.domain.health import Health
+from orchestrator.domain.health import SLOWER_AFTER_SLOW, Health
 
 PROBE_WITHIN_S = 5.0
 SLOW_PROBE_S = 1.0
 FIRST_CHECK_WITHIN_S = 1.0
 NOT_PROBED = "Could not be probed: something is wrong with its settings or with this service."
 OPENED_ELSEWHERE = "Failed three times in a row, as another replica has found."
+FREE_PROBE_EVERY_S = 2.0
+"""How often agents are probed whose probes cost nothing: who leaves the bus or comes to it is seen soon."""
 TRIAL_OF_ANOTHER_S = 6.0
 """How long the replica that opened a circuit has for the probe that is its trial, before others begin their own."""
 
@@ -53,7 +55,8 @@ class Monitor:
     """The health of all agents, as this replica sees it.
 
     `generation` grows when another set of agents takes work. `on_trial` are those whose one trial is under way.
-    `on_circuit` is called with each agent whose circuit this replica has opened, closed or has on trial.
+    `on_circuit` is called with each agent whose circuit this replica has opened, closed or has on trial; `on_status`
+    with each that it sees in another status, and its health before and after.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Monitor:
         self.generation = 0
         self.on_trial: set[str] = set()
         self.on_circuit: Callable[[Agent], None] = lambda _agent: None
+        self.on_status: Callable[[Agent, Health, Health], None] = lambda _agent, _before, _after: None
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -102,7 +106,7 @@ class Monitor:
             if watched is not None and watched.agent.connection == agent.connection:
                 watched.agent = agent
                 if watched.judged.in_maintenance is not agent.in_maintenance:
-                    watched.judged = replace(watched.health, in_maintenance=agent.in_maintenance)
+                    self._changed(watched, replace(watched.health, in_maintenance=agent.in_maintenance))
                 continue
             if watched is not None:
                 self._forget(watched)
@@ -268,6 +272,8 @@ class Monitor:
     def _changed(self, watched: _Watched, health: Health) -> None:
         before, watched.judged = watched.judged, health
         circuit = health.circuit
+        if health.status != before.status:
+            self.on_status(watched.agent, before, health)
         if health.takes_work is not before.takes_work or circuit.state != before.circuit.state:
             self.generation += 1
         if circuit.on_trial:
@@ -326,6 +332,9 @@ class Monitor:
     def _until_next(self, watched: _Watched) -> float:
         health = watched.judged
         pause_s = health.pause_s(now_s=self._clock())
+        if watched.agent.type == "bus":
+            slower = SLOWER_AFTER_SLOW if health.was_slow else 1
+            return min(pause_s, FREE_PROBE_EVERY_S * slower) * self._spread(0.9, 1.1)
         if health.circuit.state == "open":
             return pause_s + (self._spread(1.0, 1.3) * TRIAL_OF_ANOTHER_S if watched.is_adopted else 0)
         return pause_s * self._spread(0.9, 1.1)  # replicas and agents do not probe in step

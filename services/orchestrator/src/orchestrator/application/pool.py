@@ -72,8 +72,8 @@ class ModelNotAllowed(PlatformError):
 Models = tuple[str, ...] | None
 """The only models that a caller may use; None for all."""
 
-Wish = tuple[str | None, tuple[str, ...], Models]
-"""A model, tags, sorted, and the models that are allowed."""
+Wish = tuple[str | None, tuple[str, ...], Models, bool]
+"""A model, tags, sorted, the models that are allowed, and whether embeddings are wanted."""
 
 
 class Work:
@@ -147,20 +147,22 @@ class Pool:
         tags: Sequence[str],
         models: Models = None,
         *,
+        embeds: bool = False,
         tried: Sequence[Agent] = (),
         within_s: float = QUEUE_WITHIN_S,
     ) -> Work:
         """Gives work to the named agent, or to the next of those with that model, one of `models` and those tags.
 
-        Not to those that were `tried`. Where all that fit are full it waits for one, for QUEUE_WITHIN_S or `within_s`.
-        An echo never stands in for an agent of another type that was tried or is full.
+        With `embeds` only to one that has embeddings, and not to those that were `tried`. Where all that fit are full
+        it waits for one, for QUEUE_WITHIN_S or `within_s`. An echo never stands in for an agent of another type that
+        was tried or is full.
 
         Raises AgentNotFound, NoAgentAvailable, InvalidFields when the named agent is of another model, and
         ModelNotAllowed when it, or the model that is asked for, is none of `models`.
         """
         if models is not None and model is not None and model not in models:
             raise ModelNotAllowed(model)
-        wish = (model, tuple(sorted(set(tags))) if tags else (), models)
+        wish = (model, tuple(sorted(set(tags))) if tags else (), models, embeds)
         until_s: float | None = None
         while True:
             if agent_id is None:
@@ -192,19 +194,19 @@ class Pool:
         """Waits for the first probe of an agent that would be better than those at hand; whether there was any."""
         rotations = self._rotations(snapshot, wish)
         priority = rotations[0].members[0].priority if rotations else 0
-        better = [agent.id for agent in self._monitor.unchecked if agent.priority > priority and agent.serves(*wish)]
+        better = [agent.id for agent in self._monitor.unchecked if agent.priority > priority and _fits(agent, wish)]
         within_s = BETTER_WITHIN_S if rotations else FIRST_CHECK_WITHIN_S
         return await self._monitor.a_first_check(better, within_s=within_s)
 
     def _named(self, snapshot: Snapshot, id: str, wish: Wish) -> "_Choice":
-        model, tags, models = wish
+        model, tags, models, embeds = wish
         agent = snapshot.by_id.get(id)
         if agent is None:
             raise AgentNotFound(id)
         if models is not None and agent.model not in models:
             raise ModelNotAllowed(agent.model)
-        if not agent.serves(model, tags):
-            message = "this agent has another model or lacks one of the tags; name the agent alone"
+        if not agent.serves(model, tags, embeds=embeds):
+            message = "this agent has another model, lacks one of the tags or has no embeddings"
             raise InvalidFields("The agent does not fit the rest.", errors=(FieldError("agentId", message),))
         if agent.in_maintenance:
             raise AgentInMaintenance(agent)
@@ -249,7 +251,7 @@ class Pool:
     def _found(self, snapshot: Snapshot, wish: Wish, by_priority: dict[int, Rotation[Agent]]) -> list[Rotation[Agent]]:
         fitting: dict[int, list[Agent]] = {}
         for agent in snapshot.agents:
-            if agent.serves(*wish) and self._monitor.takes_work(agent):
+            if _fits(agent, wish) and self._monitor.takes_work(agent):
                 fitting.setdefault(agent.priority, []).append(agent)
         for priority, agents in fitting.items():
             by_priority.setdefault(priority, Rotation()).follow(
@@ -261,7 +263,7 @@ class Pool:
         return [by_priority[priority] for priority in sorted(fitting, reverse=True)]
 
     def _nobody(self, snapshot: Snapshot, wish: Wish) -> NoHealthyAgents:
-        fitting = [agent for agent in snapshot.agents if agent.serves(*wish)]
+        fitting = [agent for agent in snapshot.agents if _fits(agent, wish)]
         at_work = [agent for agent in fitting if not agent.in_maintenance]
         if at_work:
             words = f"None of the {len(at_work)} agents that fit is online."
@@ -269,10 +271,10 @@ class Pool:
         if fitting:
             words = f"All of the {len(fitting)} agents that fit are in maintenance."
             return NoHealthyAgents(words, retry_after=RETRY_AFTER_MAINTENANCE_S)
-        model, tags, models = wish
+        model, tags, models, embeds = wish
         if models is not None:
             return NoHealthyAgents("No agent is registered that this API key may use for this.")
-        for_this = " for this model and these tags" if model or tags else ""
+        for_this = " for this model and these tags" if model or tags else " that has embeddings" if embeds else ""
         return NoHealthyAgents(f"No agent is registered{for_this}.")
 
     def _retry_after(self, agents: Sequence[Agent]) -> int:
@@ -282,6 +284,11 @@ class Pool:
     def _seconds_to_trial(self, agent: Agent) -> int:
         until_trial_s = self._monitor.until_trial_s(agent)
         return RETRY_AFTER_S if until_trial_s is None else max(math.ceil(until_trial_s), 1)
+
+
+def _fits(agent: Agent, wish: Wish) -> bool:
+    model, tags, models, embeds = wish
+    return agent.serves(model, tags, models, embeds=embeds)
 
 
 _Choice = tuple[Agent | None, Sequence[Agent]]

@@ -10,15 +10,20 @@ from urllib.parse import urlsplit
 from shared.errors import ErrorCode, FieldError, InvalidFields, PlatformError
 
 AgentId = NewType("AgentId", str)
-AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "echo"]
+AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "bus", "echo"]
 
-WITHOUT_ENDPOINT: frozenset[AgentType] = frozenset({"kilo", "echo"})
-"""Types that have no endpoint and no API key of their own: the echo is built in, and Kilo's are kilo-bridge's."""
+WITHOUT_ENDPOINT: frozenset[AgentType] = frozenset({"kilo", "bus", "echo"})
+"""Types that have no endpoint and no API key of their own.
+
+The echo is built in, Kilo's are kilo-bridge's, and bus agents connect by themselves."""
+
+WITH_EMBEDDINGS: frozenset[AgentType] = frozenset({"ollama", "openai", "custom", "echo"})
+"""Types that have embeddings, if their model has."""
 
 _ADDED_PATHS: dict[AgentType, tuple[str, ...]] = {
-    "ollama": ("/api/chat",),
-    "openai": ("/chat/completions",),
-    "custom": ("/chat/completions",),
+    "ollama": ("/api/chat", "/api/embed"),
+    "openai": ("/chat/completions", "/embeddings"),
+    "custom": ("/chat/completions", "/embeddings"),
     "anthropic": ("/v1", "/v1/messages"),
 }
 """What is added to endpoints of a type, and people are tempted to give with them."""
@@ -95,13 +100,24 @@ class Agent:
 
     @property
     def host(self) -> str:
-        """The host that its endpoint names; empty without one."""
-        return urlsplit(self.endpoint or "").hostname or ""
+        """What it shares with others: the host that its endpoint names. A bus agent is alone; empty for the rest."""
+        return self.id if self.type == "bus" else urlsplit(self.endpoint or "").hostname or ""
 
-    def serves(self, model: str | None, tags: Iterable[str], models: Collection[str] | None = None) -> bool:
-        """Whether it is of that model, when one is asked for, has all of those tags, and is of one of `models`."""
+    def serves(
+        self,
+        model: str | None,
+        tags: Iterable[str],
+        models: Collection[str] | None = None,
+        *,
+        embeds: bool = False,
+    ) -> bool:
+        """Whether it is of that model, when one is asked for, has all of those tags, and is of one of `models`.
+
+        With `embeds` also whether it is of a type that has embeddings.
+        """
         return (
             (model is None or model == self.model)
+            and (not embeds or self.type in WITH_EMBEDDINGS)
             and (models is None or self.model in models)
             and all(tag in self.tags for tag in tags)
         )

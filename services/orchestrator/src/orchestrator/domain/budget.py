@@ -56,11 +56,11 @@ def fits_at(tokens: int, budget: int, used: int, holds: Iterable[Hold], *, now: 
     return latest
 
 
-def most_tokens(contents: Iterable[str], max_tokens: int) -> int:
-    """An upper bound of what a call uses: no token is shorter than a byte, and the answer ends at `max_tokens`."""
-    return sum(len(content.encode()) + TOKENS_PER_MESSAGE for content in contents) + max_tokens
+def bytes_of(texts: Iterable[str]) -> int:
+    """How long they are in UTF-8; no token is shorter than a byte."""
+    return sum(len(text.encode()) for text in texts)
 
 
-def likely_tokens(contents: Iterable[str]) -> int:
+def likely_tokens(texts: Iterable[str]) -> int:
     """An estimate of how many tokens these texts are."""
-    return -(-sum(len(content.encode()) for content in contents) // BYTES_PER_TOKEN)
+    return -(-bytes_of(texts) // BYTES_PER_TOKEN)

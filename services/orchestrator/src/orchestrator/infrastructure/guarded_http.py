@@ -4,12 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
 from orchestrator.application.upstreams import UpstreamFailure, UpstreamTimeout
 from orchestrator.domain.endpoint import Address, Endpoint, EndpointNotAllowed
 from orchestrator.infrastructure.endpoint_guard import EndpointGuard, HostNotFound, parse_endpoint
-from shared.http import AnswerTooLarge, HttpClient, HttpFailure, NoAnswerInTime, NotConnected, Peer, open_client
+from shared.http import (
+    AnswerTooLarge,
+    HttpClient,
+    HttpFailure,
+    NoAnswerInTime,
+    NotConnected,
+    Peer,
+    Response,
+    open_client,
+)
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_REMEMBERED = 1024
@@ -21,6 +31,58 @@ class HttpAnswer:
 
     status: int
     body: bytes
+
+
+class LargeAnswer(UpstreamFailure):
+    """An answer was larger than is taken."""
+
+
+class OpenAnswer:
+    """An answer whose head is here and whose body may still arrive.
+
+    It must be closed, which leaving a `with` does. All that reads it raises UpstreamFailure.
+    """
+
+    __slots__ = ("_response",)
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._response.close()
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        return self._response.status
+
+    @property
+    def media_type(self) -> bytes:
+        """What the body says it is, in lower case and without parameters."""
+        return self._response.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+    async def read(self) -> bytes:
+        """The rest of the body; raises LargeAnswer beyond MAX_ANSWER_BYTES."""
+        try:
+            return await self._response.read(MAX_ANSWER_BYTES)
+        except HttpFailure as error:
+            raise _failure_of(error) from error
+
+    async def read_piece(self) -> bytes:
+        """What has arrived of the body since the last call, at least a byte; nothing at its end."""
+        try:
+            return await self._response.read_piece()
+        except HttpFailure as error:
+            raise _failure_of(error) from error
+
+    def cut_off(self) -> None:
+        """Closes the connection at once, unless the body has arrived; who reads on hears of a time-out."""
+        self._response.cut_off(NoAnswerInTime("there was nothing new for too long"))
 
 
 @asynccontextmanager
@@ -49,29 +111,36 @@ class GuardedHttp:
         within_s: float,
     ) -> HttpAnswer:
         """Sends a request to the endpoint `base` + `path` and returns the answer; raises UpstreamFailure."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + within_s
+        until = asyncio.get_running_loop().time() + within_s
+        with await self.open(method, base, path, body=body, headers=headers, until=until) as answer:
+            return HttpAnswer(answer.status, await answer.read())
+
+    async def open(
+        self,
+        method: Literal["GET", "POST"],
+        base: str,
+        path: str,
+        *,
+        body: bytes = b"",
+        headers: Iterable[tuple[str, str]] = (),
+        until: float,
+    ) -> OpenAnswer:
+        """The same when the answer's head is here; all of it has to be before `until` of the loop's clock."""
         endpoint, addresses = await self._checked(base)
         target = endpoint.path + path
         fields = [*headers, ("content-type", "application/json")] if body else list(headers)
         for address in addresses:
             peer = Peer(endpoint.scheme, endpoint.host, endpoint.port, str(address))
             try:
-                with await self._client.send(method, peer, target, headers=fields, body=body, until=until) as response:
-                    answer = HttpAnswer(response.status, await response.read(MAX_ANSWER_BYTES))
+                response = await self._client.send(method, peer, target, headers=fields, body=body, until=until)
             except NotConnected:
                 continue  # nothing was sent; the host may have another address
-            except NoAnswerInTime as error:
-                raise UpstreamTimeout("no answer in time") from error
-            except AnswerTooLarge as error:
-                words = f"its answer is larger than {MAX_ANSWER_BYTES // 1024 // 1024} MiB"
-                raise UpstreamFailure(words) from error
             except HttpFailure as error:
-                raise UpstreamFailure("the connection broke before the answer was complete") from error
+                raise _failure_of(error) from error
             if len(addresses) > 1:
                 self._remember(endpoint.host, address)
-            return answer
-        if loop.time() >= until:
+            return OpenAnswer(response)
+        if asyncio.get_running_loop().time() >= until:
             raise UpstreamTimeout("no connection in time", is_free=True)
         raise UpstreamFailure("it cannot be connected to", is_free=True)
 
@@ -96,3 +165,11 @@ class GuardedHttp:
         self._last_good[host] = good
         if len(self._last_good) > MAX_REMEMBERED:
             del self._last_good[next(iter(self._last_good))]
+
+
+def _failure_of(error: HttpFailure) -> UpstreamFailure:
+    if isinstance(error, NoAnswerInTime):
+        return UpstreamTimeout("no answer in time")
+    if isinstance(error, AnswerTooLarge):
+        return LargeAnswer(f"its answer is larger than {MAX_ANSWER_BYTES // 1024 // 1024} MiB")
+    return UpstreamFailure("the connection broke before the answer was complete")

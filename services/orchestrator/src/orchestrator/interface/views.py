@@ -11,6 +11,7 @@ import orjson
 from orchestrator.application.agents import Page, Seen
 from orchestrator.application.dispatching import Answered
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.chat import Completion
 from orchestrator.domain.health import Health
 from shared.clock import rfc3339
 
@@ -42,9 +43,10 @@ class Views:
         return self._healths.of(agent_id, health)
 
 
-def dispatched(answered: Answered, *, request_id: str, at: str) -> bytes:
+def dispatched(answered: Answered, *, request_id: str, session_id: str | None, at: str) -> bytes:
     """`Dispatched` of the contract."""
-    agent, completion, latency_ms = answered.agent, answered.completion, answered.latency_ms
+    agent, completion, latency_ms = answered.agent, answered.answer, answered.latency_ms
+    assert isinstance(completion, Completion)
     attempts = [
         {
             "agentId": attempt.agent.id,
@@ -59,7 +61,7 @@ def dispatched(answered: Answered, *, request_id: str, at: str) -> bytes:
         {
             "requestId": request_id,
             "agentId": agent.id,
-            "sessionId": None,
+            "sessionId": session_id,
             "message": completion.text,
             "model": agent.model,
             "tokensUsed": completion.prompt_tokens + completion.completion_tokens,

@@ -1,14 +1,13 @@
-"""What a dialect is, and how parts of answers are read in all of them."""
+"""What a dialect is: how one kind of server is asked, and what its answers mean."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestrator.application.upstreams import Completion, Messages, UpstreamRefusal
 from orchestrator.domain.agent import Agent
-
-MAX_TOKEN_COUNT = 2**52 - 1
-"""The sum of two is a number that every reader of JSON knows (RFC 8259 section 6)."""
+from orchestrator.domain.chat import Chat, Completion
+from orchestrator.infrastructure.dialects.embeddings import EmbeddingDialect
+from orchestrator.infrastructure.dialects.reading import Reading
 
 Headers = list[tuple[str, str]]
 
@@ -32,17 +31,29 @@ class Dialect(Protocol):
     """Whether what does not tell its models is no server of this kind."""
     dispensable: frozenset[str]
     """Fields of requests that some models refuse, and that others need."""
+    streams_json: bool
+    """Whether an answer in JSON is a stream as well, of lines; otherwise it is one that came as a whole."""
+    knows_choices: bool
+    """Whether one request can ask for several answers."""
+    embeddings: EmbeddingDialect | None
 
     def headers(self, key: str | None) -> Headers:
         """The headers of every request; `key` is the agent's API key."""
         ...
 
-    def request(self, agent: Agent, messages: Messages, refused: Collection[str]) -> bytes:
-        """The body that has the agent's model answer, without the fields that it has refused."""
+    def request(self, agent: Agent, chat: Chat, refused: Collection[str], *, streams: bool) -> bytes:
+        """The body that has the agent's model answer, in a stream or at once, without the fields that it has refused.
+
+        Raises UpstreamRefusal for what servers of this kind cannot be asked for.
+        """
         ...
 
-    def completion(self, answer: Any) -> Completion:
-        """The answer's meaning; raises UpstreamRefusal for one that says nothing because it was cut off."""
+    def completion(self, body: bytes, chat: Chat) -> Completion:
+        """The answer's meaning; raises UpstreamRefusal for a text that is empty because it was cut off."""
+        ...
+
+    def reading(self, chat: Chat) -> Reading:
+        """What reads a streamed answer."""
         ...
 
     def models(self, answer: Any) -> ModelPage:
@@ -53,29 +64,3 @@ class Dialect(Protocol):
 def bearer(key: str | None) -> Headers:
     """The API key as RFC 6750 has it."""
     return [] if key is None else [("authorization", f"Bearer {key}")]
-
-
-def text(value: object) -> str:
-    """A string; raises TypeError for anything else."""
-    if not isinstance(value, str):
-        raise TypeError("not a string")
-    return value
-
-
-def joined_texts(parts: object) -> str:
-    """The texts among an answer's parts; what a model thinks, and calls of tools, are none."""
-    if not isinstance(parts, list):
-        raise TypeError("not a list")
-    return "".join([text(part["text"]) for part in parts if part["type"] == "text"])
-
-
-def count(value: object) -> int:
-    """A number of tokens. One that makes no sense counts as none: the answer itself is still good."""
-    return value if type(value) is int and 0 <= value <= MAX_TOKEN_COUNT else 0
-
-
-def require_said(said: str, *, was_cut_off: bool) -> str:
-    """Raises UpstreamRefusal when the tokens were used up before the model said anything."""
-    if was_cut_off and not said.strip():
-        raise UpstreamRefusal("its maxTokens were used up, by thinking as a rule, before it said anything; raise them")
-    return said

@@ -1,21 +1,16 @@
-"""The bus's way in: requests become use cases, what they return becomes replies."""
-
-from collections.abc import Callable
+"""Agents over the bus: registering, looking, changing, removing, checking."""
 
 from orchestrator.application.agents import Agents
-from orchestrator.application.dispatching import Dispatching, require_may_dispatch
-from orchestrator.interface.views import Views, dispatched
+from orchestrator.interface.views import Views
 from shared.bus import NOTHING, CallContext, Endpoint, Nothing, read
 from shared.contracts.orchestrator import (
     CHECK_AGENT,
-    DISPATCH,
     GET_AGENT,
     LIST_AGENTS,
     MAINTAIN_AGENT,
     REGISTER_AGENT,
     REMOVE_AGENT,
     UPDATE_AGENT,
-    Dispatch,
     GetAgent,
     ListAgents,
     MaintainAgent,
@@ -24,8 +19,8 @@ from shared.contracts.orchestrator import (
 )
 
 
-def endpoints(agents: Agents, dispatching: Dispatching, *, now: Callable[[], str]) -> list[Endpoint]:
-    """Everything that the orchestrator answers, but its health."""
+def agent_endpoints(agents: Agents) -> list[Endpoint]:
+    """What the orchestrator answers about its agents."""
     views = Views()
 
     async def register(body: bytes, context: CallContext) -> bytes:
@@ -53,11 +48,6 @@ def endpoints(agents: Agents, dispatching: Dispatching, *, now: Callable[[], str
         id = read(GetAgent, body).id
         return views.health(id, await agents.check(id, context))
 
-    async def dispatch(body: bytes, context: CallContext) -> bytes:
-        require_may_dispatch(context)
-        answered = await dispatching.dispatch(read(Dispatch, body), body, context)
-        return dispatched(answered, request_id=context.request_id, at=now())
-
     return [
         REGISTER_AGENT.answered_in_bytes_by(register),
         LIST_AGENTS.answered_in_bytes_by(list_),
@@ -66,5 +56,4 @@ def endpoints(agents: Agents, dispatching: Dispatching, *, now: Callable[[], str
         MAINTAIN_AGENT.answered_in_bytes_by(maintain),
         REMOVE_AGENT.answered_by(remove),
         CHECK_AGENT.answered_in_bytes_by(check),
-        DISPATCH.answered_in_bytes_by(dispatch),
     ]
