@@ -4,6 +4,8 @@ import asyncio
 import getpass
 import logging
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +14,7 @@ from pydantic import ValidationError
 from deploy.local import environment, settings
 from deploy.local.problem import Problem
 from deploy.local.settings import Settings
-from shared.bus import Contract, Message, call_context, connect
+from shared.bus import Bus, Contract, Message, call_context, connect
 from shared.contracts.auth import ISSUE_KEY, IssueKey
 from shared.errors import PlatformError
 from shared.principal import Caller, Principal, PrincipalKind, Role
@@ -50,17 +52,36 @@ def _wish(ours: Settings) -> IssueKey:
         raise Problem("NAME has to have 1 to 64 characters") from None
 
 
+class LocalOperator:
+    """The local operator identity on the bus."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def ask(self, contract: Contract[Q, A], request: Q) -> A:
+        """The answer to a call of its own; raises PlatformError."""
+        context = call_context(seconds=contract.kind.seconds, caller=_local_operator())
+        return await self._bus.call(contract, request, context)
+
+
 async def asked_by_local_operator(ours: Settings, contract: Contract[Q, A], request: Q) -> A:
-    """The answer to a call of the local operator identity; raises PlatformError."""
+    """The answer to a single call of the local operator identity; raises PlatformError."""
+    async with as_local_operator(ours) as operator:
+        return await operator.ask(contract, request)
+
+
+@asynccontextmanager
+async def as_local_operator(ours: Settings) -> AsyncIterator[LocalOperator]:
+    """The local operator while the block runs; raises PlatformError without a bus."""
     async with connect(
-        ours.environment.get("NATS_URL", "nats://127.0.0.1:4222"),
+        ours.nats_url,
         service="operator",
         instance=f"operator-{os.getpid()}",
         nkey_file=ours.nats_dir / "operator.nk",
         on_lost=lambda: None,
         within=_WITHIN_S,
     ) as bus:
-        return await bus.call(contract, request, call_context(seconds=contract.kind.seconds, caller=_local_operator()))
+        yield LocalOperator(bus)
 
 
 def _local_operator() -> Caller:

@@ -2,13 +2,15 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sysconfig
 from pathlib import Path
 
-from deploy.local import catalogue, environment, private_files
+from deploy.local import catalogue, environment, private_files, processes, state
 from deploy.local.problem import Problem
 from deploy.local.processes import Program
 from deploy.local.settings import Settings
@@ -28,6 +30,19 @@ def program(settings: Settings) -> Program:
     )
 
 
+def reload(settings: Settings) -> None:
+    """Has the server that runs read its configuration anew, as it is now.
+
+    Connections stay, but those whose key is gone, and calls under way go on: services may answer each other by lasting
+    permissions, where the server forgets those for single calls. Raises `Problem` when `make up` does not run it.
+    """
+    _configured(settings)
+    running = next((each for each in state.read(settings.run_dir).processes if each.service == catalogue.BUS), None)
+    if running is None or running.pid is None or processes.birth(running.pid) != running.birth:
+        raise Problem("the bus is not one that make up has started: start everything with make up")
+    os.kill(running.pid, signal.SIGHUP)
+
+
 def _configured(settings: Settings) -> Path:
     """The configuration file, made again only when what it is made from has changed.
 
@@ -42,14 +57,17 @@ def _configured(settings: Settings) -> Path:
 
 
 def _configuration(settings: Settings) -> str:
-    from deploy.nats import keys, permissions  # noqa: PLC0415 - takes every contract with it, see _configured
+    from deploy.nats import agent_keys, keys, permissions  # noqa: PLC0415 - takes every contract, see _configured
 
     try:
         public_keys = keys.public_keys(settings.nats_dir, (user.name for user in permissions.USERS))
+        agents = agent_keys.known(settings.nats_dir)
     except ValueError as error:
         raise Problem(f"{error}: remove that file, and a new one is made") from error
     store_dir = settings.nats_dir.resolve() / "jetstream"
-    return permissions.configuration(public_keys, host=HOST, port=settings.nats_port, store_dir=store_dir)
+    return permissions.configuration(
+        public_keys, host=HOST, port=settings.nats_port, store_dir=store_dir, agents=agents
+    )
 
 
 def _origin(settings: Settings) -> str:
@@ -58,7 +76,7 @@ def _origin(settings: Settings) -> str:
     folders = [Path(folder) for spec in packages if spec for folder in spec.submodule_search_locations or ()]
     sources = [source for folder in folders for source in sorted(folder.rglob("*.py"))]
     digest = hashlib.sha256(f"{settings.nats_port} {settings.nats_dir.resolve()}".encode())
-    for source in (*sources, *sorted(settings.nats_dir.glob("*.nk"))):
+    for source in (*sources, *sorted(settings.nats_dir.glob("*.nk")), *sorted(settings.nats_dir.glob("agents/*.pub"))):
         digest.update(source.name.encode() + source.read_bytes())
     return f"# made from {digest.hexdigest()}\n"
 

@@ -31,6 +31,11 @@ class Settings:
         return self.data_dir / "run"
 
     @property
+    def nats_url(self) -> str:
+        """Where the bus is."""
+        return self.environment.get("NATS_URL", f"nats://127.0.0.1:{self.nats_port}")
+
+    @property
     def nats_dir(self) -> Path:
         """The bus's keys and configuration."""
         return self.data_dir / "nats"

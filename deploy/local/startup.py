@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from deploy.local import catalogue, environment, nats_server, network
+from deploy.local import catalogue, environment, nats_server, network, records
 from deploy.local.catalogue import Service
 from deploy.local.cluster import Cluster
 from deploy.local.keeper import Log
@@ -47,6 +47,7 @@ class Startup:
                 raise
             raise problem from None
         await self._all_ready()
+        await self._drop_agent_keys()
 
     def take_password(self) -> str | None:
         """The admin's password when this start has generated one. Given once: it is shown once."""
@@ -78,6 +79,24 @@ class Startup:
                 raise Problem(f"not ready after {_PATIENCE:.0f} s: see make logs")
             await asyncio.sleep(0.03)
         self._done("ready")
+
+    async def _drop_agent_keys(self) -> None:
+        """Takes their keys from agents that were removed since."""
+        if not any(self._settings.nats_dir.glob("agents/*.pub")):
+            return
+        from deploy.local import agent_key  # noqa: PLC0415 - takes the bus with it, which most starts do not need
+        from shared.errors import PlatformError  # noqa: PLC0415 - as above
+
+        try:
+            dropped = await agent_key.drop_removed(self._settings)
+        except (PlatformError, Problem) as error:
+            self._tell("agent_keys_not_looked_through", level="warning", cause=str(error))
+        else:
+            if dropped:
+                self._tell("agent_keys_dropped", level="info", agents=dropped)
+
+    def _tell(self, event: str, *, level: str, **fields: object) -> None:
+        self._log(records.event(event, service=catalogue.BUS, instance=catalogue.BUS, level=level, **fields))
 
     def _done(self, what: str) -> None:
         self._terminal.step(what, time.monotonic() - self._began)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from shared.bus import Contract, Kind
-from shared.bus.cancelling import cancel_subject
+from shared.bus.cancelling import cancel_subject, replies_of
+from shared.bus.direct import direct_subject, directly_to
 from shared.bus.records import create_subject, read_subject, record_subject
 from shared.bus.streams import flow_of, streams_of
+from shared.bus.talks import talks_with
 from shared.contracts import (
     audit,
     auth,
@@ -22,6 +24,7 @@ from shared.contracts import (
     sessions,
     users,
 )
+from shared.contracts.bus_agents import ASKED_AT, QUEUE, agent_subject
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
 
@@ -33,10 +36,11 @@ MAX_RECORDS = "256MB"
 class BusUser:
     """A user of the bus and all it may do.
 
-    `serves`: answers `peanut.<name>.>` in its queue group, and hears which of these calls nobody waits for any more.
-    `passes_principal`: may call on behalf of somebody else; nobody but these may publish to a subject whose service
-    acts on the principal in the headers. `tells`, `hears`: events for people. `keeps`: the bucket of records that it
-    makes, reads and writes. `shares`: subjects on which its replicas tell each other things.
+    `serves`: answers `peanut.<name>.>` in its queue group, and what is sent to one of its replicas; hears which of
+    these calls nobody waits for any more. `passes_principal`: may call on behalf of somebody else; nobody but these may
+    publish to a subject whose service acts on the principal in the headers. `discovers`: may ask which replicas are
+    there, and call one of them. `keeps`: the bucket of records that it makes, reads and writes. `shares`: subjects on
+    which its replicas tell each other things. `asks_agents`: asks agents that are on the bus themselves.
     """
 
     name: str
@@ -51,6 +55,7 @@ class BusUser:
     passes_principal: bool = False
     keeps: str | None = None
     shares: tuple[str, ...] = ()
+    asks_agents: bool = False
 
     @property
     def streams_from(self) -> tuple[str, ...]:
@@ -58,10 +63,22 @@ class BusUser:
         return tuple(sorted({contract.service for contract in self.calls if contract.kind is Kind.STREAM}))
 
     @property
-    def may_publish(self) -> tuple[str, ...]:
-        """Subjects of calls, of their cancelling and their streams, events and records.
+    def asks(self) -> frozenset[str]:
+        """The services that it calls."""
+        called = (*self.calls, *(version_contract(name) for name in self.asks_versions_of))
+        return frozenset(contract.service for contract in called)
 
-        Replies go by allow_responses.
+    @property
+    def _sent_again(self) -> list[Contract[Any, Any]]:
+        """Calls that go to another replica, which this user finds, when the one that got them is silent."""
+        calls = [*self.calls, *(version_contract(name) for name in self.asks_versions_of)]
+        return [contract for contract in calls if self.discovers and contract.kind is not Kind.CHANGE]
+
+    @property
+    def may_publish(self) -> tuple[str, ...]:
+        """Subjects of calls, of their cancelling and their streams, of answers to its own, events and records.
+
+        Who asks in discovery is answered by allow_responses.
         """
         calls = [contract.subject for contract in self.calls]
         calls += [version_contract(name).subject for name in self.asks_versions_of]
@@ -69,11 +86,14 @@ class BusUser:
         calls += [cancel_subject(service, self.name) for service in sorted(ending)]
         streams = [f"{flow_of(service)}>" for service in self.streams_from]
         streams += [f"{streams_of(user.name)}>" for user in USERS if self.name in user.streams_from]
+        calls += [direct_subject(contract.name, "*") for contract in self._sent_again]
+        answers = [f"{replies_of(user.name, self.name)}>" for user in USERS if self.name in user.asks]
         told = [version_subject(name) for name in self.owns_versions] + [event.subject for event in self.tells]
         records = (
             [create_subject(self.keeps), read_subject(self.keeps), record_subject(self.keeps)] if self.keeps else []
         )
-        return (*calls, *streams, *told, *self.shares, *records, *(["$SRV.>"] if self.discovers else []))
+        others = (["$SRV.>"] if self.discovers else []) + ([ASKED_AT] if self.asks_agents else [])
+        return (*calls, *streams, *answers, *told, *self.shares, *records, *others)
 
     @property
     def may_subscribe(self) -> tuple[str, ...]:
@@ -84,9 +104,31 @@ class BusUser:
         if any(contract.service == self.name and contract.kind.ends_with_its_caller for contract in _all_calls()):
             own.append(f"{flow_of(self.name)}>")
         if self.serves:
-            own += [f"peanut.{self.name}.> {self.name}", cancel_subject(self.name, "*"), *_discovery_of(self.name)]
+            own += [f"peanut.{self.name}.> {self.name}", f"{directly_to(self.name, '*')}>"]
+            own += [cancel_subject(self.name, "*"), *_discovery_of(self.name)]
         heard = [version_subject(name) for name in (*self.asks_versions_of, *self.hears_versions_of)]
         return (*own, *self.shares, *heard, *(event.subject for event in self.hears))
+
+
+@dataclass(frozen=True, slots=True)
+class BusAgent:
+    """A bus agent and all it may do: hear what it is asked, and answer that.
+
+    Where it answers is below its own id, by a lasting permission: one for each question, by allow_responses, would be
+    forgotten whenever the server reads its configuration anew for another agent's key.
+    """
+
+    id: str
+
+    @property
+    def may_publish(self) -> tuple[str, ...]:
+        """Where the orchestrator hears its answers."""
+        return (talks_with("orchestrator", self.id),)
+
+    @property
+    def may_subscribe(self) -> tuple[str, ...]:
+        """Its questions, in its queue group only; each of its processes hears what is cancelled."""
+        return (f"{agent_subject(self.id, '>')} {QUEUE}", agent_subject(self.id, "cancel"))
 
 
 SERVICES = ("edge", "auth", "orchestrator", "audit")
@@ -161,20 +203,30 @@ USERS = (
         tells=(events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED),
         keeps=orchestrator.LIMITS,
         shares=(orchestrator.CIRCUITS,),
+        asks_agents=True,
     ),
     BusUser(name="audit", serves=True),
-    BusUser(name="operator", serves=False, passes_principal=True, calls=(auth.ISSUE_KEY, users.RESET_ADMIN_PASSWORD)),
+    BusUser(
+        name="operator",
+        serves=False,
+        passes_principal=True,
+        calls=(auth.ISSUE_KEY, users.RESET_ADMIN_PASSWORD, orchestrator.ISSUE_AGENT_KEY, orchestrator.LIST_AGENTS),
+    ),
 )
 
 
-def configuration(public_keys: Mapping[str, str], *, host: str, port: int, store_dir: Path) -> str:
-    """The nats-server configuration for the users whose nkeys' public halves are given.
+def configuration(
+    public_keys: Mapping[str, str], *, host: str, port: int, store_dir: Path, agents: Mapping[str, str] | None = None
+) -> str:
+    """The nats-server configuration for the users, and the bus agents by id, whose nkeys' public halves are given.
 
     Records are kept in memory only; `store_dir` is a folder that JetStream asks for nevertheless. Each bucket is in an
     account of its own, which hears nothing but that bucket's subjects: whoever may make a stream decides what it keeps
     a copy of, and that must not be other people's calls.
     """
-    users = ",\n".join(_user(user, public_keys[user.name]) for user in USERS)
+    known = [_user(user, public_keys[user.name]) for user in USERS]
+    known += [_agent(BusAgent(id), key) for id, key in (agents or {}).items()]
+    users = ",\n".join(known)
     buckets = [user.keeps for user in USERS if user.keeps]
     imports = ",\n".join(_import(bucket, subject, to) for bucket in buckets for subject, to in _subjects_of(bucket))
     return f"""\
@@ -253,5 +305,16 @@ def _user(user: BusUser, public_key: str) -> str:
         publish: {{ allow: {json.dumps(user.may_publish)} }}
         subscribe: {{ allow: {json.dumps(user.may_subscribe)} }}
         allow_responses: {{ max: 1000, expires: "11m" }}
+      }}
+    }}"""
+
+
+def _agent(agent: BusAgent, public_key: str) -> str:
+    return f"""\
+    {{
+      nkey: {public_key}
+      permissions: {{
+        publish: {{ allow: {json.dumps(agent.may_publish)} }}
+        subscribe: {{ allow: {json.dumps(agent.may_subscribe)} }}
       }}
     }}"""

@@ -28,12 +28,13 @@ class Platform:
         self.root = root
         self.port = free_port()
         self.url = f"http://localhost:{self.port}"
+        self.nats_url = f"nats://127.0.0.1:{free_port()}"
         self.admin_password = ""
         self._environment = {
             **{name: value for name, value in os.environ.items() if name not in {"SCALE", "DATA_DIR"}},
             "PYTHONPATH": str(PROJECT),
             "PORT": str(self.port),
-            "NATS_URL": f"nats://127.0.0.1:{free_port()}",
+            "NATS_URL": self.nats_url,
             "NO_COLOR": "1",
             "LOGIN_PER_MINUTE": "10000",  # tests sign in often and from one address; empty brings the default back
             "DISPATCH_PER_MINUTE": str(DISPATCH_PER_MINUTE),

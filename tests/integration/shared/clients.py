@@ -30,7 +30,7 @@ class Refusals:
 async def client_as(nats: Nats, user: str) -> AsyncIterator[tuple[Client, Refusals]]:
     client = Client()
     refusals = Refusals(client)
-    await client.connect(nats.url, nkeys_seed_str=nats.nkey(user).read_text(), error_cb=refusals.hear)
+    await client.connect(nats.url, nkeys_seed_str=nats.seed(user), error_cb=refusals.hear)
     try:
         yield client, refusals
     finally:

@@ -180,7 +180,7 @@ class Producer:
 
     async def chunk(self, number: int, body: bytes) -> None:
         inbox, id = self.asked[0].reply.split("."), (self.asked[0].headers or {})["Peanut-Stream"]
-        subject = f"peanut.stream.edge.{inbox[1]}.{id}"
+        subject = f"peanut.stream.edge.{inbox[2]}.{id}"
         await self.client.publish(subject, number.to_bytes(4, "big") + body, reply=self.flow)
 
     async def end(self, chunks: int) -> None:
@@ -270,11 +270,11 @@ async def test_a_stream_with_an_odd_name_is_not_begun(nats: Nats, work: Work, id
 
     async with client_as(nats, "edge") as (client, _), bus_as(nats, "orchestrator") as orchestrator:
         await orchestrator.serve(STREAM.streamed_by(work.write))
-        await client.subscribe("_INBOX_edge.x-1.*", cb=hear)
+        await client.subscribe("_INBOX_edge.orchestrator.x-1.*", cb=hear)
         await client.publish(
             STREAM.subject,
             b"",
-            reply="_INBOX_edge.x-1.1",
+            reply="_INBOX_edge.orchestrator.x-1.1",
             headers={**to_headers(within(5), unix_ms()), "Peanut-Stream": id},
         )
         await until(lambda: len(heard) == 1)

@@ -196,7 +196,7 @@ async def test_a_dispatch_is_stopped_while_its_service_drains(
         await orchestrator.serve(DISPATCH.answered_by(work))
         call = await asking(edge, "x", work)
         draining = asyncio.create_task(orchestrator._responder.drain())
-        await until(lambda: orchestrator._responder._subscription is not None and not draining.done())
+        await until(lambda: not draining.done())
         await leave(call)
         async with asyncio.timeout(2):
             await draining
@@ -213,7 +213,7 @@ async def test_to_cancel_what_was_answered_or_never_asked_does_nothing(
         await orchestrator.serve(DISPATCH.answered_by(work))
         await edge.call(DISPATCH, Text(text="x"), within(5))
         for name in (
-            f"{edge._inbox}.0".removeprefix("_INBOX_edge.").encode(),
+            f"orchestrator.{edge._requester._process}.0".encode(),
             b"",
             b"made.up",
             b"\xff\x00",

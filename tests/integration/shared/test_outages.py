@@ -8,12 +8,13 @@ import time
 import pytest
 from nats.aio.msg import Msg
 
+from deploy.nats.agent_keys import new_pair
 from shared.bus import Bus, CallContext
 from shared.bus.requester import OutcomeUnknown, ReplicaSilent
 from shared.bus.responder import settle
 from shared.errors import RemoteFailure, Unavailable
 from tests.integration.bus import Nats, bus_as
-from tests.integration.shared.calls import CHANGE, READ, Text, echo, within
+from tests.integration.shared.calls import CHANGE, DISPATCH, READ, Text, echo, within
 from tests.integration.shared.clients import client_as
 from tests.integration.shared.processes import replica, said, serving_replicas
 from tests.integration.shared.waiting import until
@@ -214,3 +215,22 @@ async def _answer(bus: Bus, until: float) -> Text:
             if time.monotonic() > until:
                 raise
             await asyncio.sleep(0.02)
+
+
+async def test_calls_under_way_go_on_when_the_server_reads_its_configuration_anew(own_nats: Nats) -> None:
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def hold(request: Text, _context: CallContext) -> Text:
+        begun.set()
+        await gate.wait()
+        return request
+
+    async with bus_as(own_nats, "edge") as edge, bus_as(own_nats, "orchestrator") as orchestrator:
+        await orchestrator.serve(DISPATCH.answered_by(hold))
+        asked = asyncio.create_task(edge.call(DISPATCH, Text(text="x"), within(10)))
+        await begun.wait()
+        own_nats.config.write_text(own_nats.config.read_text().replace(own_nats.seeds.popitem()[1][1], new_pair()[1]))
+        own_nats.read_anew()
+        gate.set()
+
+        assert await asked == Text(text="x")

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import re
+from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
 
-from deploy.nats.permissions import USERS, BusUser
-from shared.bus import Contract
+from deploy.nats.permissions import USERS, BusAgent, BusUser
+from shared.bus import Contract, Kind
+from shared.bus.direct import direct_subject
 from shared.bus.records import create_subject, read_subject
 from shared.bus.responder import settle
 from shared.contracts import (
@@ -24,7 +27,7 @@ from shared.contracts import (
 )
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
-from tests.integration.bus import Nats
+from tests.integration.bus import BUS_AGENTS, Nats
 from tests.integration.shared.clients import client_as, may_publish, may_subscribe
 from tests.integration.shared.waiting import until
 
@@ -43,11 +46,13 @@ CONTRACTS = (
     *(health_contract(service) for service in SERVICES),
     *(version_contract(name) for name in VERSIONS),
 )
+VERBS = ("chat", "embeddings", "probe", "cancel")
 OTHERS = (
     *(version_subject(name) for name in VERSIONS),
     orchestrator.CIRCUITS,
     "peanut.circuit.auth",
     *(f"_INBOX_{name}.x.1" for name in NAMES),
+    *(f"_INBOX_{caller}.{service}.x.1" for caller in NAMES for service in NAMES),
     *(f"peanut.cancel.{service}.{caller}" for service in NAMES for caller in NAMES),
     "peanut.cancel",
     "peanut.cancel.orchestrator",
@@ -83,7 +88,10 @@ OTHERS = (
     "$SYS.REQ.SERVER.PING",
     "$SYS.ACCOUNT.$G.CONNECT",
     "peanut.agent.x",
-    "peanut.agent.x.dispatch",
+    "peanut.agent.x.chat",
+    *(f"peanut.agent.{id}{rest}" for id in BUS_AGENTS for rest in ("", *(f".{verb}" for verb in VERBS), ".x.y")),
+    *(f"_INBOX_orchestrator.talk.{id}{rest}" for id in BUS_AGENTS for rest in ("", ".x", ".x.1")),
+    "_INBOX_orchestrator.talk",
     *(event.subject for event in EVENTS),
     "peanut.event.auth.changed",
     *(
@@ -94,6 +102,11 @@ OTHERS = (
     ),
     "peanut.stream",
     "peanut.flow",
+    *(direct_subject(contract.name, "x-1") for contract in CONTRACTS),
+    "peanut.direct.auth.identity.resolve",
+    "peanut.direct.auth.x-1",
+    "peanut.direct.orchestrator.x-1.made.up",
+    "peanut.direct",
     "peanut.version.made.up",
     "peanut.auth.made.up",
     "peanut.audit.entry.append",
@@ -112,14 +125,20 @@ WILDCARDS = (
     "peanut.cancel.>",
     "peanut.cancel.*.edge",
     *(f"peanut.cancel.{service}.{rest}" for service in NAMES for rest in ("*", ">")),
-    *(f"peanut.{what}.>" for what in ("stream", "flow")),
+    *(f"peanut.{what}.>" for what in ("stream", "flow", "direct")),
+    *(f"peanut.direct.{name}.{replica}.>" for name in NAMES for replica in ("*", "x-1")),
+    *(f"peanut.direct.{name}.>" for name in NAMES),
     *(f"peanut.{what}.{name}.{rest}" for what in ("stream", "flow") for name in NAMES for rest in ("*", ">", "x-1.*")),
     "peanut.auth.>",
     "peanut.audit.entry.append.*",
     "_INBOX_edge.>",
     "_INBOX_auth.>",
     "_INBOX_operator.>",
+    "_INBOX_orchestrator.talk.>",
     "_INBOX.>",
+    "peanut.agent.>",
+    *(f"peanut.agent.*.{verb}" for verb in VERBS),
+    *(f"peanut.agent.{id}.{rest}" for id in BUS_AGENTS for rest in ("*", ">")),
     "$SRV.>",
     "$SRV.*",
     "$SRV.STATS.*",
@@ -137,7 +156,15 @@ WILDCARDS = (
 STREAMS_SENT_BY = {"edge": "peanut.flow.orchestrator.", "orchestrator": "peanut.stream.edge."}
 STREAMS_HEARD_BY = {"edge": "peanut.stream.edge.", "orchestrator": "peanut.flow.orchestrator."}
 
+CALLERS_OF = {
+    "audit": ("edge", "auth", "orchestrator"),
+    "auth": ("edge", "operator"),
+    "orchestrator": ("edge", "operator"),
+    "edge": ("edge",),
+}
+
 everybody = pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
+each_agent = pytest.mark.parametrize("agent", [BusAgent(id) for id in BUS_AGENTS], ids=["one", "other"])
 
 
 @pytest.mark.asvs("8.3.1")
@@ -149,7 +176,41 @@ async def test_a_user_publishes_what_the_table_says_and_nothing_else(nats: Nats,
     discovery = {subject for subject in SUBJECTS if subject.startswith("$SRV.") and user.discovers}
     records = {subject for subject in SUBJECTS if subject.startswith("$KV.limits.") and user.name == "orchestrator"}
     streams = {subject for subject in SUBJECTS if subject.startswith(STREAMS_SENT_BY.get(user.name, "none"))}
-    assert allowed == {subject for subject in user.may_publish if ">" not in subject} | discovery | records | streams
+    agents = {s for s in SUBJECTS if s.startswith("peanut.agent.") and user.name == "orchestrator"}
+    told = {subject for subject in user.may_publish if not re.search("[*>]", subject)}
+    sent_again = {
+        direct_subject(contract.name, "x-1")
+        for contract in CONTRACTS
+        if user.name == "edge" and _is_sent_again(contract)
+    }
+    answers = {f"_INBOX_{caller}.{user.name}.x.1" for caller in CALLERS_OF.get(user.name, ())}
+    assert allowed == told | discovery | records | streams | agents | answers | sent_again
+
+
+@pytest.mark.asvs("8.3.1")
+@each_agent
+async def test_a_bus_agent_publishes_its_answers_and_nothing_else(nats: Nats, agent: BusAgent) -> None:
+    async with client_as(nats, agent.id) as (client, refusals):
+        allowed = {subject for subject in SUBJECTS if await may_publish(client, refusals, subject)}
+
+    assert allowed == {f"_INBOX_orchestrator.talk.{agent.id}.{rest}" for rest in ("x", "x.1")}
+
+
+@pytest.mark.asvs("8.3.1")
+@each_agent
+async def test_a_bus_agent_hears_its_own_questions_in_its_queue_group_and_nothing_else(
+    nats: Nats, agent: BusAgent
+) -> None:
+    allowed = set()
+    async with client_as(nats, agent.id) as (client, refusals):
+        for subject in (*SUBJECTS, *WILDCARDS):
+            for queue in ("", "agent", "orchestrator"):
+                if await may_subscribe(client, refusals, subject, queue=queue):
+                    allowed.add((subject, queue))
+
+    below = {f"peanut.agent.{agent.id}.{rest}" for rest in (*VERBS, "x.y", "*", ">")}
+    cancelled = {(f"peanut.agent.{agent.id}.cancel", queue) for queue in ("", "agent")}
+    assert allowed == {(subject, "agent") for subject in below} | cancelled
 
 
 @everybody
@@ -160,14 +221,15 @@ async def test_a_user_subscribes_to_its_inbox_to_what_is_cancelled_streamed_told
         asked = (*SUBJECTS, *WILDCARDS)
         allowed = {subject for subject in asked if await may_subscribe(client, refusals, subject)}
 
-    own = {f"_INBOX_{user.name}.x.1", f"_INBOX_{user.name}.>"} & set(asked)
+    own = {subject for subject in asked if subject.startswith(f"_INBOX_{user.name}.")}
     discovery = {subject for subject in asked if user.serves and _asks(subject, user.name)}
     cancelled = {subject for subject in asked if user.serves and _cancels(subject, user.name)}
     shared = {orchestrator.CIRCUITS} if user.name == "orchestrator" else set()
     heard = {version_subject(name) for name in _versions_heard_by(user)}
     heard |= {event.subject for event in EVENTS if user.name == "edge"}
     streams = {subject for subject in asked if subject.startswith(STREAMS_HEARD_BY.get(user.name, "none"))}
-    assert allowed == own | cancelled | discovery | shared | heard | streams
+    direct = {subject for subject in asked if user.serves and _is_direct(subject, user.name)}
+    assert allowed == own | cancelled | discovery | shared | heard | streams | direct
 
 
 @everybody
@@ -254,6 +316,19 @@ async def test_a_service_may_answer_whom_it_was_asked_by_and_nobody_else(nats: N
 
 def _versions_heard_by(user: BusUser) -> tuple[str, ...]:
     return (*user.asks_versions_of, *user.hears_versions_of)
+
+
+def _is_sent_again(contract: Contract[Any, Any]) -> bool:
+    """Whether the edge calls it, and may send it to one replica: anything but a change."""
+    return contract.kind is not Kind.CHANGE and contract != version_contract(orchestrator.AGENTS)
+
+
+def _is_direct(subject: str, service: str) -> bool:
+    """Whether it is a call to one of this service's replicas."""
+    match subject.split("."):
+        case ["peanut", "direct", name, replica, *rest]:
+            return name == service and replica != ">" and bool(rest)
+    return False
 
 
 def _cancels(subject: str, service: str) -> bool:

@@ -25,7 +25,8 @@ def test_who_may_not_pass_on_a_principal_reaches_nothing_that_acts_on_one(user: 
     harmless |= {version_contract(name).subject for name in user.asks_versions_of}
     harmless |= {version_subject(name) for name in user.owns_versions} | set(user.shares)
     harmless |= {event.subject for event in user.tells}
-    harmless |= {"peanut.stream.edge.>"} if user.name == "orchestrator" else set()
+    harmless |= {"peanut.stream.edge.>", "peanut.agent.>"} if user.name == "orchestrator" else set()
+    harmless |= {f"_INBOX_{caller.name}.{user.name}.>" for caller in USERS}
     harmless |= {"$JS.limits.API.STREAM.CREATE.KV_limits", "$JS.limits.API.STREAM.MSG.GET.KV_limits", "$KV.limits.>"}
 
     assert user.passes_principal or set(user.may_publish) <= harmless
@@ -53,13 +54,15 @@ def test_an_event_is_told_by_its_service_alone(user: BusUser) -> None:
 
 
 @everybody
-def test_nobody_publishes_to_a_wildcard_but_discovery_streams_and_records(user: BusUser) -> None:
+def test_nobody_publishes_to_a_wildcard_but_for_what_has_no_single_subject(user: BusUser) -> None:
+    direct = {subject for subject in user.may_publish if re.fullmatch(r"peanut\.direct\.[a-z]+\.\*\.[a-z.]+", subject)}
     allowed = {
-        "edge": {"$SRV.>", "peanut.flow.orchestrator.>"},
-        "orchestrator": {"$KV.limits.>", "peanut.stream.edge.>"},
+        "edge": {"$SRV.>", "peanut.flow.orchestrator.>", *direct},
+        "orchestrator": {"$KV.limits.>", "peanut.stream.edge.>", "peanut.agent.>"},
     }.get(user.name, set())
+    answers = {f"_INBOX_{caller.name}.{user.name}.>" for caller in USERS if user.name in caller.asks}
 
-    assert {subject for subject in user.may_publish if re.search(r"[*>]", subject)} <= allowed
+    assert {subject for subject in user.may_publish if re.search(r"[*>]", subject)} <= allowed | answers
 
 
 @everybody
@@ -76,6 +79,26 @@ def test_nobody_hears_what_another_service_is_asked_in_discovery(user: BusUser) 
     to_everybody = {"$SRV.PING", "$SRV.INFO", "$SRV.STATS"}
 
     assert heard == (to_everybody | {f"$SRV.*.{user.name}", f"$SRV.*.{user.name}.*"} if user.serves else set())
+
+
+def test_only_the_orchestrator_asks_bus_agents() -> None:
+    asking = {user.name for user in USERS if any(each.startswith("peanut.agent") for each in user.may_publish)}
+
+    assert asking == {"orchestrator"}
+
+
+def test_a_bus_agent_has_a_place_of_its_own_and_no_reply_permission() -> None:
+    keys = {user.name: f"U{user.name.upper()}" for user in USERS}
+    text = configuration(keys, host="127.0.0.1", port=4223, store_dir=Path("/data"), agents={"a-1": "UAGENT"})
+
+    place = text.partition("nkey: UAGENT")[2].partition("imports")[0]
+    assert place.split() == [
+        "permissions:",
+        "{",
+        *["publish:", "{", "allow:", '["_INBOX_orchestrator.talk.a-1.>"]', "}"],
+        *["subscribe:", "{", "allow:", '["peanut.agent.a-1.>', 'agent",', '"peanut.agent.a-1.cancel"]', "}"],
+        *["}", "}", "]"],
+    ]
 
 
 def test_the_configuration_names_each_user_and_ends_dead_connections_soon() -> None:

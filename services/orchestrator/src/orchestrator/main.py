@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from orchestrator.application.agent_keys import AgentKeys
 from orchestrator.application.agents import Agents
 from orchestrator.application.circuits import SharedCircuits
 from orchestrator.application.conversations import Conversations
@@ -20,6 +21,7 @@ from orchestrator.application.registry import Registry
 from orchestrator.application.upstreams import Upstream
 from orchestrator.domain.agent import Agent, AgentType
 from orchestrator.domain.endpoint import EndpointPolicy
+from orchestrator.infrastructure.bus_agents import BusAgents
 from orchestrator.infrastructure.dialects.anthropic import Anthropic
 from orchestrator.infrastructure.dialects.ollama import Ollama
 from orchestrator.infrastructure.dialects.openai import Custom, OpenAi
@@ -36,6 +38,7 @@ from orchestrator.infrastructure.sql_conversations import SqlConversations
 from orchestrator.infrastructure.sql_idempotency import SqlIdempotency
 from orchestrator.infrastructure.sql_metrics import SqlMetrics
 from orchestrator.infrastructure.sql_usage import SqlUsage
+from orchestrator.interface.agent_keys import agent_key_endpoints
 from orchestrator.interface.agents import agent_endpoints
 from orchestrator.interface.conversations import conversation_endpoints
 from orchestrator.interface.dispatch import dispatch_endpoints
@@ -114,6 +117,7 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
             ) as bus,
             open_trail(bus, settings.data_dir) as trail,
         ):
+            upstreams["bus"] = BusAgents(bus)
             versions = VersionPublisher(bus, AGENTS, store.number)
             watch = VersionWatch(bus, AGENTS, ask=store.number, forget=lambda _: None)
             registry = Registry(store, watch)
@@ -154,6 +158,7 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
                 await pool.current()
                 await bus.serve(
                     *agent_endpoints(agents),
+                    *agent_key_endpoints(AgentKeys(pool, trail)),
                     *dispatch_endpoints(dispatching, conversations, idempotency, now=rfc3339_now),
                     *openai_endpoints(dispatching, pool, idempotency),
                     *conversation_endpoints(conversations),

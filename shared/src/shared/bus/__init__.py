@@ -5,7 +5,9 @@ from shared.bus.connecting import connect
 from shared.bus.context import CallContext, call_context
 from shared.bus.contract import Contract, Endpoint, Kind
 from shared.bus.messages import NOTHING, HttpMessage, Message, Moment, Nothing, Secret, read, write
+from shared.bus.requester import NoResponder, OutcomeUnknown
 from shared.bus.streams import Inlet, Outlet, ReaderGone, ReaderStalled, StreamBroken
+from shared.bus.talks import Said, Talk, TalkedTooMuch
 
 __all__ = [
     "NOTHING",
@@ -18,12 +20,17 @@ __all__ = [
     "Kind",
     "Message",
     "Moment",
+    "NoResponder",
     "Nothing",
+    "OutcomeUnknown",
     "Outlet",
     "ReaderGone",
     "ReaderStalled",
+    "Said",
     "Secret",
     "StreamBroken",
+    "Talk",
+    "TalkedTooMuch",
     "call_context",
     "connect",
     "read",

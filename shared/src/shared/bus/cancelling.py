@@ -10,6 +10,14 @@ def inbox_of(user: str) -> str:
     return f"_INBOX_{user}."
 
 
+def replies_of(user: str, service: str) -> str:
+    """What the reply subjects of that user's calls to that service begin with; the service has a permission for it.
+
+    One for each call, by allow_responses, is forgotten when the server reads its configuration anew.
+    """
+    return f"{inbox_of(user)}{service}."
+
+
 def cancel_subject(service: str, caller: str) -> str:
     """Where `caller` cancels its calls to `service`."""
     return f"peanut.cancel.{service}.{caller}"

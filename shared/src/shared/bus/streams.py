@@ -32,7 +32,7 @@ that stands still before it cuts it off (`max_pending`); and 115 small chunks ar
 """
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_REPLY = re.compile(r"_INBOX_([a-z-]+\.[a-z0-9-]+)\.[0-9a-f]+")
+_REPLY = re.compile(r"_INBOX_([a-z-]+)\.[a-z-]+\.([a-z0-9-]+)\.[0-9a-f]+")
 
 
 class Outlet(Protocol):
@@ -95,7 +95,8 @@ def chunk_subject(reply: str, id: str) -> str:
     reader = _REPLY.fullmatch(reply)
     if reader is None or not _ID.fullmatch(id):
         raise Malformed("The call names no stream that could be sent.")
-    return f"{streams_of(reader[1])}{id}"
+    user, process = reader.groups()
+    return f"{streams_of(f'{user}.{process}')}{id}"
 
 
 def flow_of(service: str) -> str:

@@ -33,6 +33,7 @@ class Action(StrEnum):
     AGENT_CREATED = "agent.created"
     AGENT_UPDATED = "agent.updated"
     AGENT_DELETED = "agent.deleted"
+    AGENT_KEY_CREATED = "agent.key_created"
     AGENT_MAINTENANCE_BEGUN = "agent.maintenance_begun"
     AGENT_MAINTENANCE_ENDED = "agent.maintenance_ended"
     AGENT_REQUEST = "agent.request"

@@ -21,7 +21,7 @@ def _require_visible(key: SecretStr) -> SecretStr:
     return key
 
 
-AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "echo"]
+AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "bus", "echo"]
 AgentStatus = Literal["online", "degraded", "offline", "maintenance"]
 AgentName = Annotated[str, Field(min_length=2, max_length=64, pattern=_READABLE)]
 ModelName = Annotated[str, Field(min_length=1, max_length=200, pattern=_READABLE)]
@@ -64,7 +64,8 @@ class RegisterAgent(HttpMessage):
         description=(
             "`ollama`; `openai`, and what speaks its API at `…/v1`; `anthropic`, and what speaks its Messages API; "
             "`custom`: OpenAI's API under any base path, with or without a list of models; `kilo`: not reached yet, "
-            "a dispatch to it is 503 `kilo-unavailable`; `echo`: built in"
+            "a dispatch to it is 503 `kilo-unavailable`; `bus`: connects to NATS itself, with a key of its own from "
+            "`make agent-key`; `echo`: built in"
         ),
     )
     endpoint: Endpoint | None = Field(
@@ -72,7 +73,7 @@ class RegisterAgent(HttpMessage):
         examples=["http://localhost:11434"],
         description=(
             "The base address, to which is added: `/api/chat` (ollama), `/chat/completions` (openai, custom), "
-            "`/v1/messages` (anthropic). Needed, but for `kilo` and `echo`, which have none"
+            "`/v1/messages` (anthropic). Needed, but for `kilo`, `bus` and `echo`, which have none"
         ),
     )
     model: ModelName = Field(examples=["qwen2.5:7b"])
@@ -80,7 +81,7 @@ class RegisterAgent(HttpMessage):
         default=None,
         description=(
             "Sent to the agent and nobody else, as a bearer token or, by `anthropic`, as x-api-key; never shown again. "
-            "`kilo` and `echo` have none"
+            "`kilo`, `bus` and `echo` have none"
         ),
     )
     max_tokens: MaxTokens = 4096
@@ -199,6 +200,20 @@ class MaintainAgent(Message):
     maintenance: Maintenance
 
 
+class IssueAgentKey(Message):
+    """A wish of the local operator identity: the bus agent of this id or name has this public nkey from now on."""
+
+    agent: str
+    public_key: Annotated[str, Field(pattern="^U[A-Z2-7]{55}$")]
+
+
+class KeyedAgent(Message):
+    """The agent that a key is for."""
+
+    id: str
+    name: str
+
+
 class Turn(HttpMessage):
     """One message of a conversation."""
 
@@ -287,6 +302,7 @@ GET_AGENT = Contract("orchestrator.agent.get", GetAgent, Agent, Kind.READ)
 UPDATE_AGENT = Contract("orchestrator.agent.update", UpdateAgent, Agent, Kind.CHANGE)
 MAINTAIN_AGENT = Contract("orchestrator.agent.maintain", MaintainAgent, Agent, Kind.CHANGE)
 REMOVE_AGENT = Contract("orchestrator.agent.remove", GetAgent, Nothing, Kind.CHANGE)
+ISSUE_AGENT_KEY = Contract("orchestrator.agent.issue_key", IssueAgentKey, KeyedAgent, Kind.CHANGE)
 CHECK_AGENT = Contract("orchestrator.agent.check", GetAgent, AgentHealth, Kind.CHANGE)
 DISPATCH = Contract("orchestrator.dispatch.run", Dispatch, Dispatched, Kind.DISPATCH)
 STREAM_DISPATCH = Contract("orchestrator.dispatch.stream", Dispatch, Dispatched, Kind.STREAM)

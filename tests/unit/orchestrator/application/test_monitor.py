@@ -254,3 +254,31 @@ async def test_work_is_counted_whenever_somebody_looks(monitor: Monitor) -> None
     health = monitor.health("a")
     assert (health.request_count, health.error_count, health.status) == (6, 1, "online")
     assert monitor.health("a") is health
+
+
+async def test_a_bus_agent_is_probed_every_two_seconds_whether_it_is_there_or_not(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.application.monitor.FREE_PROBE_EVERY_S", 0.05)
+    here, gone = (agent(name, type="bus", endpoint=None) for name in ("here", "gone"))
+    upstream.down.add("gone")
+    async with (monitor := Monitor({"bus": upstream}, now=lambda: NOW)).watching():
+        monitor.follow(snapshot(1, here, gone))
+        await until(lambda: upstream.probed.count("here") > 3 and upstream.probed.count("gone") > 5)
+        offline = monitor.health("gone").status
+
+        upstream.down.clear()
+        await until(lambda: monitor.health("gone").status == "online")
+
+    assert offline == "offline"
+
+
+async def test_bus_agents_that_hang_leave_slots_to_others(upstream: FakeUpstream) -> None:
+    hanging = [agent(f"a{number}", type="bus", endpoint=None) for number in range(10)]
+    upstream.slow |= {one.name for one in hanging}
+    watched = Monitor({"bus": upstream}, now=lambda: NOW)
+
+    async with watched.watching():
+        watched.follow(snapshot(1, *hanging, agent("b", type="bus", endpoint=None)))
+        await until(lambda: watched.health("b").status == "online")
+        upstream.go.set()

@@ -8,14 +8,18 @@ import pytest
 
 PROJECT = Path(__file__).parents[4]
 CLIENTS = frozenset(
-    {"aiohttp", "ftplib", "grpc", "h2", "http.client", "httpcore", "httpx", "nats", "paramiko", "pycurl", "pyreqwest"}
-    | {"requests", "smtplib", "socket", "socketserver", "ssl", "telnetlib", "urllib.request", "urllib3", "websockets"}
-    | {"xmlrpc.client", "shared.http"}
+    {
+        *("aiohttp", "ftplib", "grpc", "h2", "http.client", "httpcore", "httpx", "nats", "paramiko", "pycurl"),
+        *("pyreqwest", "requests", "smtplib", "socket", "socketserver", "ssl", "telnetlib", "urllib.request"),
+        *("urllib3", "websockets", "xmlrpc.client", "shared.http"),
+    }
 )
 """What can be imported to reach another machine; submodules included."""
 CALLS = frozenset(
-    {"create_connection", "create_datagram_endpoint", "create_unix_connection", "getaddrinfo", "open_connection"}
-    | {"open_unix_connection", "sock_connect", "start_tls"}
+    {
+        *("create_connection", "create_datagram_endpoint", "create_unix_connection", "getaddrinfo"),
+        *("open_connection", "open_unix_connection", "sock_connect", "start_tls"),
+    }
 )
 """What a loop or asyncio can be asked for."""
 WAYS_OUT = {

@@ -123,7 +123,7 @@ class Pipeline:
             status = await self._serve(request)
         finally:
             self._in_flight -= 1
-            # Scope, exchange and uvicorn's cycle hold each other; the collector would find them 8,000 requests later.
+            # Scope, exchange and uvicorn's cycle hold each other: 6 KB that the collector finds after 8,000 requests.
             del scope["extensions"]
         self._meter.note(request, status, time.perf_counter() - began)
 

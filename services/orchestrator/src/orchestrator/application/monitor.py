@@ -14,13 +14,15 @@ from orchestrator.application.registry import Snapshot
 from orchestrator.application.upstreams import Upstream, UpstreamFailure
 from orchestrator.domain.agent import Agent, AgentType
 from orchestrator.domain.circuit import WARM_UP_S, WARM_UP_STEPS, Circuit
-from orchestrator.domain.health import Health
+from orchestrator.domain.health import SLOWER_AFTER_SLOW, Health
 
 PROBE_WITHIN_S = 5.0
 SLOW_PROBE_S = 1.0
 FIRST_CHECK_WITHIN_S = 1.0
 NOT_PROBED = "Could not be probed: something is wrong with its settings or with this service."
 OPENED_ELSEWHERE = "Failed three times in a row, as another replica has found."
+FREE_PROBE_EVERY_S = 2.0
+"""How often agents are probed whose probes cost nothing: who leaves the bus or comes to it is seen soon."""
 TRIAL_OF_ANOTHER_S = 6.0
 """How long the replica that opened a circuit has for the probe that is its trial, before others begin their own."""
 
@@ -330,6 +332,9 @@ class Monitor:
     def _until_next(self, watched: _Watched) -> float:
         health = watched.judged
         pause_s = health.pause_s(now_s=self._clock())
+        if watched.agent.type == "bus":
+            slower = SLOWER_AFTER_SLOW if health.was_slow else 1
+            return min(pause_s, FREE_PROBE_EVERY_S * slower) * self._spread(0.9, 1.1)
         if health.circuit.state == "open":
             return pause_s + (self._spread(1.0, 1.3) * TRIAL_OF_ANOTHER_S if watched.is_adopted else 0)
         return pause_s * self._spread(0.9, 1.1)  # replicas and agents do not probe in step

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 from shared.errors import ErrorCode, FieldError, InvalidFields, PlatformError
 
 AgentId = NewType("AgentId", str)
-AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "echo"]
+AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "bus", "echo"]
 
-WITHOUT_ENDPOINT: frozenset[AgentType] = frozenset({"kilo", "echo"})
-"""Types that have no endpoint and no API key of their own: the echo is built in, and Kilo's are kilo-bridge's."""
+WITHOUT_ENDPOINT: frozenset[AgentType] = frozenset({"kilo", "bus", "echo"})
+"""Types that have no endpoint and no API key of their own.
+
+The echo is built in, Kilo's are kilo-bridge's, and bus agents connect by themselves."""
 
 WITH_EMBEDDINGS: frozenset[AgentType] = frozenset({"ollama", "openai", "custom", "echo"})
 """Types that have embeddings, if their model has."""
@@ -98,8 +100,8 @@ class Agent:
 
     @property
     def host(self) -> str:
-        """The host that its endpoint names; empty without one."""
-        return urlsplit(self.endpoint or "").hostname or ""
+        """What it shares with others: the host that its endpoint names. A bus agent is alone; empty for the rest."""
+        return self.id if self.type == "bus" else urlsplit(self.endpoint or "").hostname or ""
 
     def serves(
         self,
