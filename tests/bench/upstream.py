@@ -5,6 +5,7 @@ A chat that asks for a stream and whose message is a `Wish` is answered by numbe
 
 import asyncio
 import json
+import socket
 from typing import cast
 
 import uvloop
@@ -56,6 +57,7 @@ _RESPONSES = {
     b"GET /api/tags": _response("200 OK", {"models": [{"name": MODEL, "model": MODEL}]}),
 }
 _NOT_FOUND = _response("404 Not Found", {"error": {"message": "no such route"}})
+_SEND_BUFFER_BYTES = 32 * 1024
 _FINISH = b"POST /finish"
 _FINISHED = _response("200 OK", {})
 
@@ -72,6 +74,8 @@ class Provider(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        # Left alone it grows to megabytes: tokens would wait in it for seconds while a stream is flat out.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
 
     def data_received(self, data: bytes) -> None:
         if self._held:
