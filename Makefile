@@ -72,6 +72,9 @@ lock: environment ## choose versions anew, within what the pyprojects allow
 bench: environment ## how fast it is, on this machine; ARGS=--quick
 	@$(VENV)/python -m tests.bench $(ARGS)
 
+bench-peers: environment ## the same requests to LiteLLM and Portkey, which it installs; ARGS=--seconds=2
+	@$(VENV)/python -m tests.bench.peers $(ARGS)
+
 asvs: environment ## write docs/asvs.md anew: which test shows which requirement
 	@$(VENV)/python -m tests.asvs
 
@@ -82,4 +85,5 @@ clean: ## remove the environment and caches; .env and data stay
 environment:
 	@$(BOOTSTRAP) deploy/local/bootstrap.py
 
-.PHONY: help up down status logs dev run key admin-password agent-key test coverage check format lock bench asvs clean environment
+.PHONY: help up down status logs dev run key admin-password agent-key test coverage check format lock bench bench-peers asvs \
+	clean environment

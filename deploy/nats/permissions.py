@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.bus import Contract, Kind
 from shared.bus.cancelling import cancel_subject, replies_of
+from shared.bus.direct import direct_subject, directly_to
 from shared.bus.records import create_subject, read_subject, record_subject
 from shared.bus.streams import flow_of, streams_of
 from shared.bus.talks import talks_with
@@ -35,10 +36,11 @@ MAX_RECORDS = "256MB"
 class BusUser:
     """A user of the bus and all it may do.
 
-    `serves`: answers `peanut.<name>.>` in its queue group, and hears which of these calls nobody waits for any more.
-    `passes_principal`: may call on behalf of somebody else; nobody but these may publish to a subject whose service
-    acts on the principal in the headers. `keeps`: the bucket of records that it makes, reads and writes. `shares`:
-    subjects on which its replicas tell each other things. `asks_agents`: asks agents that are on the bus themselves.
+    `serves`: answers `peanut.<name>.>` in its queue group, and what is sent to one of its replicas; hears which of
+    these calls nobody waits for any more. `passes_principal`: may call on behalf of somebody else; nobody but these may
+    publish to a subject whose service acts on the principal in the headers. `discovers`: may ask which replicas are
+    there, and call one of them. `keeps`: the bucket of records that it makes, reads and writes. `shares`: subjects on
+    which its replicas tell each other things. `asks_agents`: asks agents that are on the bus themselves.
     """
 
     name: str
@@ -67,6 +69,12 @@ class BusUser:
         return frozenset(contract.service for contract in called)
 
     @property
+    def _sent_again(self) -> list[Contract[Any, Any]]:
+        """Calls that go to another replica, which this user finds, when the one that got them is silent."""
+        calls = [*self.calls, *(version_contract(name) for name in self.asks_versions_of)]
+        return [contract for contract in calls if self.discovers and contract.kind is not Kind.CHANGE]
+
+    @property
     def may_publish(self) -> tuple[str, ...]:
         """Subjects of calls, of their cancelling and their streams, of answers to its own, events and records.
 
@@ -78,6 +86,7 @@ class BusUser:
         calls += [cancel_subject(service, self.name) for service in sorted(ending)]
         streams = [f"{flow_of(service)}>" for service in self.streams_from]
         streams += [f"{streams_of(user.name)}>" for user in USERS if self.name in user.streams_from]
+        calls += [direct_subject(contract.name, "*") for contract in self._sent_again]
         answers = [f"{replies_of(user.name, self.name)}>" for user in USERS if self.name in user.asks]
         told = [version_subject(name) for name in self.owns_versions] + [event.subject for event in self.tells]
         records = (
@@ -95,7 +104,8 @@ class BusUser:
         if any(contract.service == self.name and contract.kind.ends_with_its_caller for contract in _all_calls()):
             own.append(f"{flow_of(self.name)}>")
         if self.serves:
-            own += [f"peanut.{self.name}.> {self.name}", cancel_subject(self.name, "*"), *_discovery_of(self.name)]
+            own += [f"peanut.{self.name}.> {self.name}", f"{directly_to(self.name, '*')}>"]
+            own += [cancel_subject(self.name, "*"), *_discovery_of(self.name)]
         heard = [version_subject(name) for name in (*self.asks_versions_of, *self.hears_versions_of)]
         return (*own, *self.shares, *heard, *(event.subject for event in self.hears))
 

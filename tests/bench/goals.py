@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tests.bench.leaving import CROWDS
+from tests.bench.growth import GROWN_TO, Growth
+from tests.bench.leaving import CROWDS, Moment
 from tests.bench.load import Measured
+from tests.bench.stream_load import StreamsMeasured
+from tests.bench.stream_rows import FIRST_TOKEN, FLAT_OUT, PACED
 
 SERVICES = ("edge", "auth", "orchestrator", "audit")
 
@@ -37,8 +40,13 @@ class Figures:
     """Resident memory by role, of its largest process."""
     start_s: float | None
     scrypt_ms: float | None
-    leaving_ms: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
-    """Until an agent is left whose client has left, by how many left at once."""
+    leaving_ms: Mapping[tuple[Moment, int], Mapping[str, float]] = field(default_factory=dict)
+    """Until an agent is left whose client has left, by when and how many left at once."""
+    streams: Mapping[tuple[str, int], StreamsMeasured] = field(default_factory=dict)
+    """By row name and number of streams."""
+    lost_streams: int | None = None
+    """Streams that were not complete, in order and ended well."""
+    growth: Growth | None = None
 
     def rate(self, row: str, connections: int) -> float | None:
         measured = self.rows.get((row, connections))
@@ -114,17 +122,60 @@ def standings(figures: Figures) -> list[Standing]:
             3,
             3,
         ),
+        *_streams(figures),
         *(
-            _at_most(f"client leaves → agent left, {crowd} at once, p99", "ms", _p99(figures, crowd), 100, 50)
+            _at_most(
+                f"client leaves {moment} → agent left, {crowd} at once, p99",
+                "ms",
+                figures.leaving_ms.get((moment, crowd), {}).get("p99"),
+                100,
+                50,
+            )
+            for moment in Moment
             for crowd in CROWDS
         ),
+        *_growth(figures.growth),
         _at_most("largest service after load", "MB", max(services_mb, default=None), 110, 90),
         _at_most("start to all ready", "s", figures.start_s, 6, 4),
     ]
 
 
-def _p99(figures: Figures, crowd: int) -> float | None:
-    return figures.leaving_ms.get(crowd, {}).get("p99")
+def _streams(figures: Figures) -> list[Standing]:
+    own = figures.streams.get((f"upstream-{FIRST_TOKEN.name}", 1))
+    own_ms = own.first_token_ms.get("p50") if own else None
+    lines = []
+    for subject, must_flat_out, goal_flat_out in (("dispatch", 15_000, 25_000), ("chat", 30_000, 60_000)):
+        first = figures.streams.get((f"{subject}-{FIRST_TOKEN.name}", 1))
+        first_ms = first.first_token_ms.get("p50") if first else None
+        paced = figures.streams.get((f"{subject}-{PACED.name}", 100))
+        flat_out = figures.streams.get((f"{subject}-{FLAT_OUT.name}", 100))
+        chunks = paced.chunks_per_second if paced else None
+        delay_ms = paced.delay_ms.get("p99") if paced else None
+        lines += [
+            _at_most(
+                f"{subject}: first token at 1, p50 beyond the upstream's p50", "ms", _difference(first_ms, own_ms), 4, 2
+            ),
+            _at_least(f"{subject}: 100 streams of 50 tokens/s", "chunks/s", chunks, 4_800, 4_800),
+            _at_most(f"{subject}: 100 streams of 50 tokens/s, delay p99", "ms", delay_ms, 25, 10),
+            _at_least(
+                f"{subject}: 100 streams flat out",
+                "chunks/s",
+                flat_out.chunks_per_second if flat_out else None,
+                must_flat_out,
+                goal_flat_out,
+            ),
+        ]
+    return [*lines, _at_most("streams with a token lost, doubled or out of order", "", figures.lost_streams, 0, 0)]
+
+
+def _growth(growth: Growth | None) -> list[Standing]:
+    return [
+        _at_most(f"a dispatch's CPU {title}", "us more", more_us, 100, 100)
+        for title, more_us in (
+            (f"beside {GROWN_TO:,} open streams", growth.streams_cost_us if growth else None),
+            (f"with {GROWN_TO:,} agents", growth.agents_cost_us if growth else None),
+        )
+    ]
 
 
 def _shares_of_others(figures: Figures) -> list[Standing]:

@@ -76,13 +76,7 @@ def measure(load: Load) -> Measured:
 
 def start(load: Load) -> subprocess.Popen[str]:
     """Start making the load; `collect` has its figures."""
-    generator = subprocess.Popen(
-        python_module("tests.bench.generator"), cwd=PROJECT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert generator.stdin is not None
-    generator.stdin.write(load.to_json() + "\n")
-    generator.stdin.flush()
-    return generator
+    return start_generator("tests.bench.generator", load.to_json())
 
 
 def collect(generator: subprocess.Popen[str]) -> Measured:
@@ -91,7 +85,27 @@ def collect(generator: subprocess.Popen[str]) -> Measured:
     Raises:
         RuntimeError: the generator itself failed.
     """
-    output, _ = generator.communicate()
+    return Measured(**json.loads(output(generator)))
+
+
+def start_generator(module: str, load: str) -> subprocess.Popen[str]:
+    """Start a load generator and tell it its load, one line of JSON."""
+    generator = subprocess.Popen(
+        python_module(module), cwd=PROJECT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert generator.stdin is not None
+    generator.stdin.write(load + "\n")
+    generator.stdin.flush()
+    return generator
+
+
+def output(generator: subprocess.Popen[str]) -> str:
+    """What a generator prints from now to its end.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    printed, _ = generator.communicate()
     if generator.returncode != 0:
         raise RuntimeError(f"the load generator ended with code {generator.returncode}")
-    return Measured(**json.loads(output))
+    return printed

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from tests.bench.load import Load, Measured, collect, measure, start
 from tests.bench.profile import profile
-from tests.bench.report import MeasuredRow, Report
+from tests.bench.report import MeasuredRow, MeasuredStreams, Report
 from tests.bench.rows import NAMES, Row, Target
+from tests.bench.stream_load import StreamLoad, StreamsMeasured, measure_streams
+from tests.bench.stream_rows import KINDS, StreamRow
 
+_KIND_NAMES = [kind.name for kind in KINDS]
 _PAUSE_S = 0.2  # lets one row's connections and late work go before the next begins
 _PROFILED_AT = 64
 
@@ -34,6 +37,8 @@ class Options:
     """How many accounts of each kind the row login-timing tries, eight times each."""
     leaving_rounds: int
     """How often each crowd of the row leaving leaves."""
+    growth_pairs: int
+    """How often the row growth measures with and without."""
     profiles: Path | None = None
     """Where to write profiles, if at all."""
 
@@ -49,15 +54,26 @@ class Measuring:
     def measure(self, rows: Sequence[Row]) -> None:
         """Measure the wanted ones among the rows.
 
-        The dispatches come last, those of all targets at one concurrency in a row: what else the machine does changes
-        within a minute, and they are to be compared.
+        Dispatches and chats come last, those of all targets at one concurrency in a row: what else the machine does
+        changes within a minute, and they are to be compared.
         """
         wanted = [
             (row, connections) for row in rows if row.name in self.options.only for connections in row.concurrencies
         ]
-        wanted.sort(key=lambda each: each[1] if each[0].is_dispatch else 0)
+        wanted.sort(key=lambda each: each[1] if each[0].goes_last else 0)
         self.report.rows += [
             MeasuredRow(row.name, row.title, self._until_quiet(row, connections)) for row, connections in wanted
+        ]
+
+    def measure_streams(self, rows: Sequence[StreamRow]) -> None:
+        """Measure the wanted ones among the rows, those of all targets with one kind and number of streams in a row."""
+        wanted = [(row, count) for row in rows if row.kind.name in self.options.only for count in row.kind.streams]
+        wanted.sort(key=lambda each: (_KIND_NAMES.index(each[0].kind.name), each[1]))
+        self.report.streams += [
+            MeasuredStreams(
+                row.name, row.title, row.kind.offered_per_second(count), self._streams_until_quiet(row, count)
+            )
+            for row, count in wanted
         ]
 
     def profile(self, row: Row) -> None:
@@ -74,6 +90,30 @@ class Measuring:
         while len(rounds) < self.options.rounds and rounds[-1].stolen_percent > QUIET_PERCENT:
             rounds.append(self._measure_one(row, connections))
         return tuple(rounds)
+
+    def _streams_until_quiet(self, row: StreamRow, count: int) -> tuple[StreamsMeasured, ...]:
+        rounds = [self._measure_streams(row, count)]
+        while len(rounds) < self.options.rounds and rounds[-1].stolen_percent > QUIET_PERCENT:
+            rounds.append(self._measure_streams(row, count))
+        return tuple(rounds)
+
+    def _measure_streams(self, row: StreamRow, count: int) -> StreamsMeasured:
+        time.sleep(_PAUSE_S)
+        load = StreamLoad(
+            port=row.target.port,
+            requests=row.requests,
+            end=row.end,
+            streams=count,
+            warm_up_s=self.options.warm_up_s,
+            measured_s=self.options.measured_s,
+            provider_port=self.upstream.port,
+            watched={**row.target.pids(), **self.upstream.pids()},
+        )
+        measured = measure_streams(load)
+        progress(
+            f"{row.title}, {count} streams: {measured.chunks_per_second:,.0f} chunks/s, {measured.error_count} errors"
+        )
+        return measured
 
     def _measure_one(self, row: Row, connections: int) -> Measured:
         time.sleep(_PAUSE_S)

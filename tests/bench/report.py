@@ -1,15 +1,19 @@
 """What a run found, as a table for people and as JSON for everything else."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from tests.bench.goals import Figures, Standing, standings
+from tests.bench.growth import Growth
 from tests.bench.leaving import Leaving
 from tests.bench.load import Measured
 from tests.bench.login_timing import Kind, LoginTiming
 from tests.bench.machine import Machine
+from tests.bench.stream_load import StreamsMeasured
+from tests.bench.stream_rows import FIRST_TOKEN
+from tests.bench.tables import compact, listed, number, table
 
 _QUIET_PERCENT = 5
 
@@ -25,6 +29,27 @@ class MeasuredRow:
     @property
     def measured(self) -> Measured:
         """The quietest round: chosen by what the hypervisor withheld, never by the result."""
+        return min(self.rounds, key=lambda measured: measured.stolen_percent)
+
+    @property
+    def error_count(self) -> int:
+        """Errors of all rounds."""
+        return sum(measured.error_count for measured in self.rounds)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredStreams:
+    """A row of streams at one number of them, in one round or several, like a `MeasuredRow`."""
+
+    name: str
+    title: str
+    offered_per_second: float | None
+    """Chunks of the provider, where it is paced."""
+    rounds: tuple[StreamsMeasured, ...]
+
+    @property
+    def measured(self) -> StreamsMeasured:
+        """The quietest round."""
         return min(self.rounds, key=lambda measured: measured.stolen_percent)
 
     @property
@@ -56,6 +81,7 @@ class Report:
     measured_s: float
     rounds: int
     rows: list[MeasuredRow] = field(default_factory=list)
+    streams: list[MeasuredStreams] = field(default_factory=list)
     records: list[RecordCheck] = field(default_factory=list)
     memory_mb: dict[str, float] = field(default_factory=dict)
     """Resident memory after the load by role, of its largest process."""
@@ -65,6 +91,7 @@ class Report:
     """One password's scrypt alone, p50."""
     login_timing: LoginTiming | None = None
     leaving: Leaving | None = None
+    growth: Growth | None = None
     restarted: list[str] = field(default_factory=list)
     """Roles whose processes did not live through the run."""
 
@@ -76,17 +103,23 @@ class Report:
             start_s=self.starts_s.get("again", self.starts_s.get("first")),
             scrypt_ms=self.scrypt_ms,
             leaving_ms=self.leaving.times_ms if self.leaving else {},
+            streams={(row.name, row.measured.streams): row.measured for row in self.streams},
+            lost_streams=sum(row.error_count for row in self.streams) if self.streams else None,
+            growth=self.growth,
         )
         return standings(figures)
 
-    def acknowledged(self, name: str) -> int:
-        """Right answers to a row over all concurrencies and rounds, warm-up included."""
-        return sum(measured.acknowledged for row in self.rows if row.name == name for measured in row.rounds)
+    def acknowledged(self, names: Collection[str]) -> int:
+        """Right answers to rows over all concurrencies and rounds, warm-up included, and complete streams."""
+        answers = [measured.acknowledged for row in self.rows if row.name in names for measured in row.rounds]
+        streams = [measured.completed for row in self.streams if row.name in names for measured in row.rounds]
+        return sum(answers) + sum(streams)
 
     @property
     def disturbances(self) -> list[str]:
         """What makes the figures lower than they would be on a quiet machine."""
-        every = [row.measured for row in self.rows]
+        every: list[Measured | StreamsMeasured] = [row.measured for row in self.rows]
+        every += [row.measured for row in self.streams]
         others = max((measured.others_percent for measured in every), default=0)
         stolen = max((measured.stolen_percent for measured in every), default=0)
         return [
@@ -107,6 +140,12 @@ class Report:
             for measured in row.rounds
             if measured.error_count
         ]
+        wrong += [
+            f"{row.title}, {measured.streams} streams: {measured.errors}; first: {measured.first_error}"
+            for row in self.streams
+            for measured in row.rounds
+            if measured.error_count
+        ]
         lost = [
             f"{check.name}: {check.acknowledged:,} dispatches acknowledged, {check.recorded:,} recorded"
             for check in self.records
@@ -114,6 +153,8 @@ class Report:
         ]
         if self.leaving is not None and not self.leaving.complete:
             lost.append(_leaving_counts(self.leaving))
+        if self.growth is not None and self.growth.error_count:
+            wrong.append(f"with and without 1,000: {self.growth.error_count} errors; first: {self.growth.first_error}")
         wrong_answers = self.login_timing.wrong_answers if self.login_timing else []
         return [
             *wrong,
@@ -132,12 +173,14 @@ def to_json(report: Report) -> str:
         "measured_s": report.measured_s,
         "round_count": report.rounds,
         "rows": [_row_content(row) for row in report.rows],
+        "streams": [_streams_content(row) for row in report.streams],
         "records": [asdict(check) | {"complete": check.complete} for check in report.records],
         "memory_mb": report.memory_mb,
         "starts_s": report.starts_s,
         "scrypt_ms": report.scrypt_ms,
         "login_timing": None if report.login_timing is None else _timing_content(report.login_timing),
-        "leaving": None if report.leaving is None else asdict(report.leaving),
+        "leaving": None if report.leaving is None else report.leaving.to_json(),
+        "growth": None if report.growth is None else report.growth.to_json(),
         "standings": [asdict(standing) | {"verdict": standing.verdict} for standing in report.standings],
         "failures": report.failures,
     }
@@ -147,6 +190,12 @@ def to_json(report: Report) -> str:
 def _row_content(row: MeasuredRow) -> dict[str, object]:
     rounds = [measured.to_json() for measured in row.rounds]
     return {"name": row.name, "title": row.title, **row.measured.to_json(), "rounds": rounds}
+
+
+def _streams_content(row: MeasuredStreams) -> dict[str, object]:
+    rounds = [measured.to_json() for measured in row.rounds]
+    figures = {"name": row.name, "title": row.title, "offered_per_second": row.offered_per_second}
+    return {**figures, **row.measured.to_json(), "rounds": rounds}
 
 
 def _timing_content(timing: LoginTiming) -> dict[str, object]:
@@ -163,19 +212,28 @@ def _timing_content(timing: LoginTiming) -> dict[str, object]:
 
 def to_text(report: Report) -> str:
     """The tables."""
-    parts = [_head(report), _rows(report.rows)]
+    parts = [_head(report)]
+    if report.rows:
+        parts.append(_rows(report.rows))
+    if report.streams:
+        parts.append(_streams(report.streams))
+    beyond = _beyond_upstream(report)
+    if beyond:
+        parts.append(beyond)
     if report.disturbances:
         parts.append(f"Not a quiet machine, so too low: {'; '.join(report.disturbances)}.")
     if report.memory_mb:
-        parts.append(f"Memory after load, MB: {_listed(report.memory_mb.items(), '.0f')}")
+        parts.append(f"Memory after load, MB: {listed(report.memory_mb.items(), '.0f')}")
     if report.starts_s:
-        parts.append(f"Start to all ready, s: {_listed(report.starts_s.items(), '.1f')}")
+        parts.append(f"Start to all ready, s: {listed(report.starts_s.items(), '.1f')}")
     if report.scrypt_ms is not None:
         parts.append(f"scrypt alone, p50: {report.scrypt_ms:.1f} ms")
     if report.login_timing is not None:
         parts.append(_timing(report.login_timing))
     if report.leaving is not None:
         parts.append(f"{_leaving(report.leaving)}\n{_leaving_counts(report.leaving)}")
+    if report.growth is not None:
+        parts.append(_growth(report.growth))
     for check in report.records:
         parts.append(f"Recorded by {check.name}: {check.recorded:,} of {check.acknowledged:,} acknowledged dispatches")
     parts.append(_standings(report.standings))
@@ -198,7 +256,7 @@ def _head(report: Report) -> str:
 
 def _rows(rows: Sequence[MeasuredRow]) -> str:
     head = ["", "at", "req/s", "p50 ms", "p99 ms", "errors", "stolen", "others", "CPU us/request by process"]
-    return _table(head, [_row(row) for row in rows], left=(0, 8))
+    return table(head, [_row(row) for row in rows], left=(0, 8))
 
 
 def _row(row: MeasuredRow) -> list[str]:
@@ -207,13 +265,82 @@ def _row(row: MeasuredRow) -> list[str]:
         row.title,
         str(measured.connections),
         f"{measured.requests_per_second:,.0f}",
-        _number(measured.latency_ms.get("p50"), ".2f"),
-        _number(measured.latency_ms.get("p99"), ".2f"),
+        number(measured.latency_ms.get("p50"), ".2f"),
+        number(measured.latency_ms.get("p99"), ".2f"),
         str(row.error_count),
         f"{measured.stolen_percent:.0f} %",
         f"{measured.others_percent:.0f} %",
-        _listed(measured.cpu_us.items(), ".0f"),
+        listed(measured.cpu_us.items(), ".0f"),
     ]
+
+
+def _streams(rows: Sequence[MeasuredStreams]) -> str:
+    head = ["streams", "at once", "chunks/s", "offered", "first token p50, p99 ms", "delay p50, p99 ms"]
+    head += ["errors", "stolen", "others", "CPU us/chunk by process"]
+    return table(head, [_stream_row(row) for row in rows], left=(0, len(head) - 1))
+
+
+def _stream_row(row: MeasuredStreams) -> list[str]:
+    measured = row.measured
+    return [
+        row.title,
+        str(measured.streams),
+        f"{measured.chunks_per_second:,.0f}",
+        number(row.offered_per_second, ",.0f"),
+        _p50_p99(measured.first_token_ms),
+        _p50_p99(measured.delay_ms),
+        str(row.error_count),
+        f"{measured.stolen_percent:.0f} %",
+        f"{measured.others_percent:.0f} %",
+        listed(measured.cpu_us.items(), ".0f"),
+    ]
+
+
+def _p50_p99(times_ms: Mapping[str, float]) -> str:
+    return f"{number(times_ms.get('p50'), '.2f')} {number(times_ms.get('p99'), '.2f'):>8}"
+
+
+def _beyond_upstream(report: Report) -> str:
+    """What each gateway adds to the upstream's own times at the same concurrency."""
+    latencies = [(row.name, row.title, row.measured.connections, row.measured.latency_ms) for row in report.rows]
+    first = [
+        (row.name, f"{row.title}: first token", row.measured.streams, row.measured.first_token_ms)
+        for row in report.streams
+        if row.name.endswith(FIRST_TOKEN.name)
+    ]
+    lines = []
+    for every, upstream, wanted in (
+        (latencies, "upstream", ("bare", "dispatch", "chat", "scaled")),
+        (first, f"upstream-{FIRST_TOKEN.name}", (f"dispatch-{FIRST_TOKEN.name}", f"chat-{FIRST_TOKEN.name}")),
+    ):
+        own = {at: times_ms for name, _, at, times_ms in every if name == upstream and times_ms}
+        lines += [
+            [title, str(at), *(f"{times_ms[quantile] - own[at][quantile]:.2f}" for quantile in ("p50", "p99"))]
+            for name, title, at, times_ms in every
+            if name in wanted and at in own and times_ms
+        ]
+    return table(["beyond the upstream's own", "at", "p50 ms", "p99 ms"], lines, left=(0,)) if lines else ""
+
+
+def _growth(found: Growth) -> str:
+    head = ["dispatch at 16", "CPU us/request", "req/s", "p50 ms", "p99 ms", "more than the first, us"]
+    rows = [
+        [
+            title,
+            f"{with_it.cpu_us:,.0f}",
+            f"{with_it.per_second:,.0f}",
+            f"{with_it.p50_ms:.2f}",
+            f"{with_it.p99_ms:.2f}",
+            more,
+        ]
+        for title, with_it, more in (
+            ("10 agents, no stream", found.alone, ""),
+            (f"beside {found.streams:,} open streams", found.beside_streams, f"{found.streams_cost_us:+,.0f}"),
+            (f"with {found.agents:,} agents", found.with_agents, f"{found.agents_cost_us:+,.0f}"),
+        )
+    ]
+    memory = listed(found.kb_per_stream.items(), ".1f")
+    return f"{table(head, rows, left=(0,))}\nMemory of an open stream, kB: {memory}"
 
 
 def _timing(timing: LoginTiming) -> str:
@@ -225,22 +352,17 @@ def _timing(timing: LoginTiming) -> str:
         "95 %",
         "U test, p",
     ]
-    return _table(head, [_timing_row(timing, kind) for kind in timing.times_ms], left=(0,))
+    return table(head, [_timing_row(timing, kind) for kind in timing.times_ms], left=(0,))
 
 
 def _leaving(found: Leaving) -> str:
-    head = [
-        f"client leaves → agent left ({found.stolen_percent:.0f} % stolen)",
-        "at once",
-        "p50 ms",
-        "p99 ms",
-        "max ms",
-    ]
+    title = f"client leaves → agent left ({found.stolen_percent:.0f} % stolen)"
+    head = [title, "at once", "p50 ms", "p99 ms", "max ms"]
     rows = [
-        ["", str(crowd), *(_number(times.get(name), ".1f") for name in ("p50", "p99", "max"))]
-        for crowd, times in found.times_ms.items()
+        [f"leaves {moment.value}", str(crowd), *(number(times.get(name), ".1f") for name in ("p50", "p99", "max"))]
+        for (moment, crowd), times in found.times_ms.items()
     ]
-    return _table(head, rows, left=(0,))
+    return table(head, rows, left=(0,))
 
 
 def _leaving_counts(found: Leaving) -> str:
@@ -258,41 +380,16 @@ def _timing_row(timing: LoginTiming, kind: Kind) -> list[str]:
 
 def _standings(lines: Sequence[Standing]) -> str:
     head = ["against the goals", "measured", "must", "goal", "", ""]
-    return _table(head, [_standing(line) for line in lines], left=(0, 4, 5))
+    return table(head, [_standing(line) for line in lines], left=(0, 4, 5))
 
 
 def _standing(line: Standing) -> list[str]:
     sign = "≥" if line.more_is_better else "≤"
     return [
         line.title,
-        _compact(line.value),
+        compact(line.value),
         "" if line.must is None else f"{sign} {line.must:,g}",
         f"{sign} {line.goal:,g}",
         line.unit,
         line.verdict,
     ]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int]) -> str:
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    aligned = (
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
-    return "\n".join(line.rstrip() for line in aligned)
-
-
-def _listed(values: Iterable[tuple[str, float | None]], form: str) -> str:
-    return ", ".join(f"{name} {_number(value, form)}" for name, value in values)
-
-
-def _compact(value: float | None) -> str:
-    return _number(value, ",.0f" if value is not None and value >= 100 else ".2f")
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

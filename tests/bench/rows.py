@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.bench.upstream import ANSWER, MODEL
+from tests.bench.upstream import ANSWER
+from tests.bench.upstream_streams import MODEL
 
 NAMES = (
     "upstream",
@@ -16,6 +17,12 @@ NAMES = (
     "login",
     "me-beside-logins",
     "dispatch",
+    "chat",
+    "scaled",
+    "first-token",
+    "paced",
+    "flat-out",
+    "growth",
     "login-timing",
     "leaving",
 )
@@ -46,38 +53,65 @@ class Row:
     expected: bytes
     """Bytes that a right answer contains."""
     concurrencies: tuple[int, ...] = (1, 16, 64)
-    is_dispatch: bool = False
+    goes_last: bool = False
+    """Whether it is measured after the others, beside the like rows of other targets."""
     beside: "tuple[Row, ...]" = ()
     """What goes on at the same time, unmeasured, each at its last concurrency."""
 
 
 def upstream_row(upstream: Target) -> Row:
     """The upstream alone, asked directly."""
-    prompt = {"model": MODEL, "messages": [{"role": "user", "content": _MESSAGE}]}
     return Row(
         name="upstream",
         title="upstream alone",
         target=upstream,
-        request=_request(upstream, "POST", "/v1/chat/completions", body=prompt),
+        request=chat_request(upstream),
         expected=ANSWER.encode(),
+        goes_last=True,
     )
 
 
 def bare_row(proxy: Target, api_key: str) -> Row:
     """The dispatch through the least Python that records it."""
-    return _dispatch_row("bare", "bare proxy: dispatch", proxy, api_key)
+    return dispatch_row("bare", "bare proxy: dispatch", proxy, api_key)
+
+
+def chat_row(
+    name: str, title: str, target: Target, api_key: str, *, more_headers: Mapping[str, str] | None = None
+) -> Row:
+    """A chat in OpenAI's words through a gateway."""
+    return Row(
+        name=name,
+        title=title,
+        target=target,
+        request=chat_request(target, api_key, more_headers=more_headers),
+        expected=ANSWER.encode(),
+        goes_last=True,
+    )
+
+
+def dispatch_row(name: str, title: str, target: Target, api_key: str) -> Row:
+    """A dispatch through a gateway."""
+    return Row(
+        name=name,
+        title=title,
+        target=target,
+        request=dispatch_request(target, api_key),
+        expected=ANSWER.encode(),
+        goes_last=True,
+    )
 
 
 def system_rows(system: Target, api_key: str, *, last_agent: str, logins: Sequence[Mapping[str, str]]) -> list[Row]:
     """PeanutAgent's own rows. `last_agent` is a name that the whole list of agents must hold; `logins` log in."""
     with_32 = (1, 16, 32, 64)
-    me = _request(system, "GET", "/api/v1/auth/me", api_key=api_key)
+    me = request(system, "GET", "/api/v1/auth/me", api_key=api_key)
     log_ins = tuple(
         Row(
             name="login",
             title="POST /auth/login",
             target=system,
-            request=_request(system, "POST", "/api/v1/auth/login", body=login),
+            request=request(system, "POST", "/api/v1/auth/login", body=login),
             expected=b'"requireTotp":false',
             concurrencies=(1, _LOGINS_OF_ONE),
         )
@@ -88,7 +122,7 @@ def system_rows(system: Target, api_key: str, *, last_agent: str, logins: Sequen
             name="health",
             title="GET /health",
             target=system,
-            request=_request(system, "GET", "/health"),
+            request=request(system, "GET", "/health"),
             expected=b'"healthy"',
         ),
         Row(
@@ -103,7 +137,7 @@ def system_rows(system: Target, api_key: str, *, last_agent: str, logins: Sequen
             name="agents",
             title="GET /agents",
             target=system,
-            request=_request(system, "GET", "/api/v1/agents", api_key=api_key),
+            request=request(system, "GET", "/api/v1/agents", api_key=api_key),
             expected=f'"{last_agent}"'.encode(),
             concurrencies=with_32,
         ),
@@ -117,28 +151,46 @@ def system_rows(system: Target, api_key: str, *, last_agent: str, logins: Sequen
             concurrencies=(1,),
             beside=log_ins,
         ),
-        _dispatch_row("dispatch", "POST /openclaw/dispatch", system, api_key),
+        chat_row("chat", "POST /v1/chat/completions", system, api_key),
+        dispatch_row("dispatch", "POST /openclaw/dispatch", system, api_key),
     ]
 
 
-def dispatch_request(target: Target, api_key: str, *, message: str = _MESSAGE) -> bytes:
+def dispatch_request(target: Target, api_key: str, *, message: str = _MESSAGE, stream: bool = False) -> bytes:
     """A dispatch as it goes over the wire."""
-    return _request(target, "POST", "/api/v1/openclaw/dispatch", api_key=api_key, body={"message": message})
+    body = {"message": message} | ({"stream": True} if stream else {})
+    return request(target, "POST", "/api/v1/openclaw/dispatch", api_key=api_key, body=body)
 
 
-def _dispatch_row(name: str, title: str, target: Target, api_key: str) -> Row:
-    return Row(
-        name=name,
-        title=title,
-        target=target,
-        request=dispatch_request(target, api_key),
-        expected=ANSWER.encode(),
-        is_dispatch=True,
-    )
+def chat_request(
+    target: Target,
+    api_key: str | None = None,
+    *,
+    message: str = _MESSAGE,
+    stream: bool = False,
+    more_headers: Mapping[str, str] | None = None,
+) -> bytes:
+    """A chat as OpenAI's clients send it."""
+    body = {"model": MODEL, "messages": [{"role": "user", "content": message}]} | ({"stream": True} if stream else {})
+    return request(target, "POST", "/v1/chat/completions", api_key=api_key, body=body, more_headers=more_headers)
 
 
-def _request(target: Target, method: str, path: str, *, api_key: str | None = None, body: object = None) -> bytes:
-    headers = {"host": f"localhost:{target.port}", "accept": "application/json", "user-agent": "peanut-bench"}
+def request(
+    target: Target,
+    method: str,
+    path: str,
+    *,
+    api_key: str | None = None,
+    body: object = None,
+    more_headers: Mapping[str, str] | None = None,
+) -> bytes:
+    """A request as it goes over the wire."""
+    headers = {
+        "host": f"localhost:{target.port}",
+        "accept": "application/json",
+        "user-agent": "peanut-bench",
+        **(more_headers or {}),
+    }
     if api_key is not None:
         headers["authorization"] = f"Bearer {api_key}"
     content = b""

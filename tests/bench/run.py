@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.bench.bare.proxy import bare_proxy
+from tests.bench.growth import growth
 from tests.bench.leaving import leaving
 from tests.bench.linux import resident_mb
 from tests.bench.login_timing import login_timing
@@ -16,9 +17,13 @@ from tests.bench.machine import this_machine
 from tests.bench.measuring import Measuring, Options, progress
 from tests.bench.processes import child, first_line, python_module
 from tests.bench.report import RecordCheck, Report
-from tests.bench.rows import Row, Target, bare_row, system_rows, upstream_row
+from tests.bench.rows import Row, Target, bare_row, dispatch_row, system_rows, upstream_row
 from tests.bench.scrypt import scrypt_ms
-from tests.bench.system import LAST_AGENT, LOGINS, System, running_system
+from tests.bench.stream_rows import StreamRow, system_stream_rows, upstream_stream_rows
+from tests.bench.system import LAST_AGENT, LOGINS, running_system
+
+_STREAM_KEYS = 4
+_SCALE = "edge=2 orchestrator=2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +43,31 @@ def run(options: Options) -> Report:
     report = Report(datetime.now(UTC), this_machine(), options.warm_up_s, options.measured_s, options.rounds)
     scrypt_before = scrypt_ms() if "login" in options.only else None
     with (
-        _upstream() as upstream,
+        running_upstream() as upstream,
         tempfile.TemporaryDirectory(prefix="peanut-bench-") as scratch,
     ):
         with ExitStack() as started:
             measuring = Measuring(options, report, upstream)
             subjects: list[_Subject] = []
-            if not set(options.only) <= {"upstream", "bare", "login-timing", "leaving"}:
+            if not set(options.only) <= {"upstream", "bare", "scaled", "growth", "login-timing", "leaving"}:
                 subjects.append(_system(measuring, started, Path(scratch)))
+            if "scaled" in options.only:
+                subjects.append(_scaled_system(measuring, started, Path(scratch)))
             if "bare" in options.only:
                 subjects.append(_bare(measuring, started, Path(scratch)))
             _measure(measuring, subjects)
         if scrypt_before is not None:  # the machine is another one each minute: both ends of the run count
             report.scrypt_ms = (scrypt_before + scrypt_ms()) / 2
         # Last and alone: nothing else of ours is running.
+        if "growth" in options.only:
+            progress("1,000 open streams, 1,000 agents")
+            report.growth = growth(
+                Path(scratch) / "growth",
+                upstream,
+                pairs=options.growth_pairs,
+                warm_up_s=options.warm_up_s,
+                measured_s=options.measured_s,
+            )
         if "leaving" in options.only:
             progress("clients who leave")
             report.leaving = leaving(Path(scratch) / "leaving", rounds=options.leaving_rounds)
@@ -76,6 +92,12 @@ class _Subject:
     title: str
     target: _Recording
     rows: Sequence[Row]
+    streams: Sequence[StreamRow] = ()
+
+    @property
+    def recorded_rows(self) -> set[str]:
+        """Names of the rows whose answers it records."""
+        return {row.name for row in self.rows if row.goes_last} | {row.name for row in self.streams}
 
 
 def _measure(measuring: Measuring, subjects: Sequence[_Subject]) -> None:
@@ -84,10 +106,13 @@ def _measure(measuring: Measuring, subjects: Sequence[_Subject]) -> None:
     pids = [subject.target.pids() for subject in subjects]
     recorded = [subject.target.recorded() for subject in subjects]
     measuring.measure([upstream_row(measuring.upstream), *(row for subject in subjects for row in subject.rows)])
+    measuring.measure_streams(
+        [*upstream_stream_rows(measuring.upstream), *(row for subject in subjects for row in subject.streams)]
+    )
     for subject, before in zip(subjects, recorded, strict=True):
-        acknowledged = report.acknowledged(subject.rows[-1].name)
+        acknowledged = report.acknowledged(subject.recorded_rows)
         report.records.append(RecordCheck(subject.title, acknowledged, subject.target.recorded() - before))
-        if isinstance(subject.target, System):
+        if subject.streams:
             report.memory_mb = _memory_mb(subject.target)
         measuring.profile(subject.rows[-1])
     for subject, before_load in zip(subjects, pids, strict=True):
@@ -105,7 +130,17 @@ def _system(measuring: Measuring, started: ExitStack, scratch: Path) -> _Subject
         starts_s["again"] = system.started_in_s
     system.register_agents()
     system.add_users()
-    return _Subject("PeanutAgent", system, system_rows(system, system.api_key, last_agent=LAST_AGENT, logins=LOGINS))
+    rows = system_rows(system, system.api_key, last_agent=LAST_AGENT, logins=LOGINS)
+    return _Subject("PeanutAgent", system, rows, system_stream_rows(system, system.api_keys(_STREAM_KEYS)))
+
+
+def _scaled_system(measuring: Measuring, started: ExitStack, scratch: Path) -> _Subject:
+    progress("starting PeanutAgent with two replicas")
+    starting = running_system(scratch / "scaled", upstream_port=measuring.upstream.port, SCALE=_SCALE)
+    system = started.enter_context(starting)
+    system.register_agents()
+    title = "POST /openclaw/dispatch, 2 edges and 2 orchestrators"
+    return _Subject("PeanutAgent with two replicas", system, [dispatch_row("scaled", title, system, system.api_key)])
 
 
 def _bare(measuring: Measuring, started: ExitStack, scratch: Path) -> _Subject:
@@ -118,6 +153,7 @@ def _memory_mb(target: Target) -> dict[str, float]:
 
 
 @contextmanager
-def _upstream() -> Iterator[Upstream]:
+def running_upstream() -> Iterator[Upstream]:
+    """The fake model provider, ready to answer."""
     with child(python_module("tests.bench.upstream")) as process:
         yield Upstream(int(first_line(process)), process.pid)

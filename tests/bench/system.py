@@ -12,13 +12,15 @@ from typing import Any
 
 from deploy.local import state
 from tests.bench.processes import PROJECT, free_port, python_module
-from tests.bench.upstream import MODEL
+from tests.bench.upstream_streams import MODEL
 
 _PASSWORD = "violet tram under seven bridges"
 LOGINS = tuple({"email": email, "password": _PASSWORD} for email in ("admin@peanut.local", "bench@peanut.local"))
 """Who can log in: the first admin and somebody else."""
 _AGENTS = 10
 LAST_AGENT = f"bench-{_AGENTS}"
+_MOST_AT_ONCE = 1000
+"""Requests that an agent works on: as many as may be set, as the provider is not what is measured."""
 _READY_WITHIN_S = 60
 _NOT_FROM_DOTENV = (
     # What a developer's .env may say and the benchmark must not follow. Empty counts as not set.
@@ -50,15 +52,19 @@ class System:
         self.started_in_s = 0.0
         self._data_dir = data_dir
         self._upstream_port = upstream_port
-        self._api_key = ""
+        self._api_keys: list[str] = []
         self._nats_url = f"nats://127.0.0.1:{free_port()}"
 
     @property
     def api_key(self) -> str:
         """A key that may do everything."""
-        if not self._api_key:
-            self._api_key = self._runner("key", ROLE="admin").strip()
-        return self._api_key
+        return self.api_keys(1)[0]
+
+    def api_keys(self, count: int) -> list[str]:
+        """So many keys that may do everything, made when they are first wanted."""
+        while len(self._api_keys) < count:
+            self._api_keys.append(self._runner("key", ROLE="admin").strip())
+        return self._api_keys[:count]
 
     def start(self, **variables: str) -> None:
         """Start everything and wait until it is ready; `started_in_s` says how long that took."""
@@ -76,10 +82,10 @@ class System:
         self.stop()
         self.start(**variables)
 
-    def register_agents(self) -> None:
-        """Register ten agents at the fake upstream; the two built-in ones have a lower priority and so get no work."""
-        for number in range(1, _AGENTS + 1):
-            agent = {"name": f"bench-{number}", "type": "openai", "model": MODEL}
+    def register_agents(self, count: int = _AGENTS) -> None:
+        """Register agents at the fake upstream; the two built-in ones have a lower priority and so get no work."""
+        for number in range(1, count + 1):
+            agent = {"name": f"bench-{number}", "type": "openai", "model": MODEL, "maxConcurrency": _MOST_AT_ONCE}
             self._call("POST", "/api/v1/agents", agent | {"endpoint": f"http://127.0.0.1:{self._upstream_port}/v1"})
 
     def add_users(self) -> None:

@@ -67,6 +67,30 @@ async def test_what_one_replica_registers_all_know_at_once(pair: Platform) -> No
     assert all(agent["id"] in [item["id"] for item in answer.json()["items"]] for answer in lists)
 
 
+async def test_of_two_edits_of_one_agent_at_once_one_is_done_and_one_hears_that_it_is_stale(pair: Platform) -> None:
+    key = pair.key("admin")
+    async with pair.client(key) as client:
+        made = await client.post("/api/v1/agents", json={"name": "edited", "type": "echo", "model": "echo"})
+        url, tag = made.headers["location"], (await client.get(made.headers["location"])).headers["etag"]
+
+        async def edit(weight: int) -> httpx.Response:
+            async with pair.client(key, verify=False) as own:
+                return await own.put(url, json={"weight": weight}, headers={"If-Match": tag})
+
+        rounds = []
+        for first in (1, 3, 5, 7):
+            rounds.append(await asyncio.gather(edit(first), edit(first + 1)))
+            tag = (await client.get(url)).headers["etag"]
+        after = (await client.get(url)).json()
+        removed = await client.delete(url)
+
+    assert [sorted(answer.status_code for answer in each) for each in rounds] == [[200, 412]] * 4
+    refusals = [answer for each in rounds for answer in each if answer.status_code == 412]
+    assert {answer.json()["type"] for answer in refusals} == {"/problems/stale-agent"}
+    assert after["weight"] == next(answer.json()["weight"] for answer in rounds[-1] if answer.status_code == 200)
+    assert (after["version"], removed.status_code) == (5, 204)
+
+
 async def test_dispatches_through_all_replicas_make_one_intact_log(pair: Platform) -> None:
     key = pair.key()
 

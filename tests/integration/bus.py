@@ -81,6 +81,11 @@ async def bus_as(nats: Nats, user: str, *, instance: str | None = None) -> Async
         raise AssertionError("the bus connection was given up")
 
     async with connect(
-        nats.url, service=user, instance=instance or f"{user}-1", nkey_file=nats.nkey(user), on_lost=lost
+        nats.url,
+        service=user,
+        instance=instance or f"{user}-1",
+        nkey_file=nats.nkey(user),
+        on_lost=lost,
+        finds_replicas=user == "edge",
     ) as bus:
         yield bus

@@ -9,6 +9,8 @@ from typing import Any
 from shared.errors import Malformed
 
 MAX_DEPTH = 64
+MAX_PARTS = 50_000
+"""Objects, arrays and named values together: what reading costs goes with their number, not with the bytes."""
 INTEGERS = range(-(2**63), 2**64)
 """What fits into 64 bits. Readers disagree about anything larger, and many cannot write it down again."""
 
@@ -16,7 +18,7 @@ INTEGERS = range(-(2**63), 2**64)
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one in, one out
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_EXTREME_NUMBER = re.compile(rb"[0-9]{19}|[eE][+-]?[0-9]{3}")
+_ALIKE = bytes.maketrans(b"123456789E+", b"000000000e-")
 
 
 def require_sound_json(body: bytes) -> None:
@@ -29,8 +31,8 @@ def read_sound_json(body: bytes) -> Any:
 
     pydantic keeps the last of two equal keys in silence, so two readers of one document could see different values.
     """
-    _require_bounded_depth(body)
-    decoder = _CAREFUL if _EXTREME_NUMBER.search(body) else _USUAL
+    _require_bounded_shape(body)
+    decoder = _CAREFUL if _may_have_extreme_number(body) else _USUAL
     try:
         value = decoder.decode(body.decode())
         if b"\\u" in body:
@@ -44,12 +46,22 @@ def read_sound_json(body: bytes) -> Any:
         raise Malformed("The body is not valid JSON.") from error
 
 
-def _require_bounded_depth(body: bytes) -> None:
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return  # cannot be deeper than it has brackets; the common case costs two scans
-    steps = memoryview(_STRING.sub(b"", body).translate(_STEPS, _NOT_BRACKETS)).cast("b")
+def _require_bounded_shape(body: bytes) -> None:
+    brackets, names = body.count(b"[") + body.count(b"{"), body.count(b":")
+    if brackets <= MAX_DEPTH and brackets + names <= MAX_PARTS:
+        return  # cannot be deeper than it has brackets; the common case costs three scans
+    outside = _STRING.sub(b"", body)
+    if outside.count(b"[") + outside.count(b"{") + outside.count(b":") > MAX_PARTS:
+        raise Malformed(f"The body has more than {MAX_PARTS} objects, arrays and named values.")
+    steps = memoryview(outside.translate(_STEPS, _NOT_BRACKETS)).cast("b")
     if max(accumulate(steps), default=0) > MAX_DEPTH:
         raise Malformed(f"The body is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _may_have_extreme_number(body: bytes) -> bool:
+    """Whether 19 digits stand in a row, or three behind an e. A regular expression takes 30 ms for 1 MiB, this one."""
+    alike = body.translate(_ALIKE)
+    return b"0" * 19 in alike or b"e000" in alike or b"e-000" in alike
 
 
 def _integer(text: str) -> int:

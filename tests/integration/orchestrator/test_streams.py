@@ -261,7 +261,6 @@ async def test_a_failure_before_the_first_piece_is_an_ordinary_one(edge: Bus, se
 
 
 async def test_without_stream_in_the_body_the_answer_comes_whole(edge: Bus, server: Speaking) -> None:
-    server.script = None
     await register(edge, server)
     stream = Stream(edge, STREAM_DISPATCH, {"message": "x", "stream": False})
     call = await call_of(server)
@@ -273,6 +272,21 @@ async def test_without_stream_in_the_body_the_answer_comes_whole(edge: Bus, serv
     await stream.task
 
     assert (stream.received, json.loads(stream.answer)["message"]) == (b"", "Whole.")
+
+
+async def test_an_agent_that_answers_a_stream_whole_has_said_it_in_one_piece(edge: Bus, server: Speaking) -> None:
+    await register(edge, server)
+    stream = dispatch(edge)
+    call = await call_of(server)
+
+    answer = json.dumps(
+        {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Whole."}, "finish_reason": "stop"}]}
+    ).encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(answer)
+    call.transport.write(head + answer)
+    await stream.task
+
+    assert (stream.text, stream.events[-1][1]["message"]) == ("Whole.", "Whole.")
 
 
 async def test_what_was_heard_of_a_stream_that_breaks_off_is_taken_from_the_budget(edge: Bus, server: Speaking) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.integration.orchestrator.anthropic_like import AnthropicLike
+from tests.integration.orchestrator.ollama_like import OllamaLike
 
 OPENAI_ANSWER = {
     "id": "chatcmpl-1",
@@ -20,6 +21,12 @@ OLLAMA_ANSWER = {
     "done": True,
     "prompt_eval_count": 9,
     "eval_count": 3,
+}
+OPENAI_EMBEDDINGS = {
+    "object": "list",
+    "data": [{"object": "embedding", "index": index, "embedding": [index, 0.5]} for index in (1, 0)],
+    "model": "m",
+    "usage": {"prompt_tokens": 4, "total_tokens": 4},
 }
 OPENAI_MODELS = {"object": "list", "data": [{"id": "m", "object": "model"}]}
 OLLAMA_MODELS = {"models": [{"name": "m", "model": "m"}]}
@@ -50,6 +57,8 @@ class Upstream:
     probe: Reply | None = None
     chat: Reply | None = None
     anthropic: AnthropicLike = field(default_factory=AnthropicLike)
+    ollama: OllamaLike | None = None
+    """Answers in place of OLLAMA_ANSWER, where it is set."""
     probes_now: int = 0
     connections: int = 0
 
@@ -81,19 +90,30 @@ class Upstream:
             writer.close()
 
     def _reply(self, request: Request) -> Reply:
-        path = request.line.split()[1]
+        method, path, _ = request.line.split()
+        return self._probed(path, request) if method == "GET" else self._asked(path, request)
+
+    def _probed(self, path: str, request: Request) -> Reply:
         known = {"/api/tags": OLLAMA_MODELS, "/v1/models": OPENAI_MODELS, "/some/base/models": OPENAI_MODELS}
-        chats = {"/api/chat": OLLAMA_ANSWER, "/v1/chat/completions": OPENAI_ANSWER}
-        chats["/some/base/chat/completions"] = OPENAI_ANSWER
         if path in known:
             return self.probe or json_reply(known[path])
-        if path in chats:
-            return self.chat or json_reply(chats[path])
-        if path.startswith("/v1/messages"):
-            return self.chat or json_answer(*self.anthropic.message(path, request.headers, request.body))
         if path.startswith("/v1/models?"):
             return self.probe or json_answer(*self.anthropic.list_models(path, request.headers))
-        return reply(b"no such route", status="404 Not Found")
+        return NO_SUCH_ROUTE
+
+    def _asked(self, path: str, request: Request) -> Reply:
+        if path == "/api/chat" and self.ollama is not None:
+            answer, lines = self.ollama.chat(request.body)
+            return self.chat or (json_lines(*lines) if lines else json_answer(*answer))
+        if path == "/api/embed" and self.ollama is not None:
+            return self.chat or json_answer(*self.ollama.embed(request.body))
+        if path.startswith("/v1/messages"):
+            message, events = self.anthropic.events(path, request.headers, request.body)
+            return self.chat or (events_reply(*events) if events else json_answer(*message))
+        answers: dict[str, object] = {"/api/chat": OLLAMA_ANSWER}
+        for base in ("/v1", "/some/base"):
+            answers |= {f"{base}/chat/completions": OPENAI_ANSWER, f"{base}/embeddings": OPENAI_EMBEDDINGS}
+        return (self.chat or json_reply(answers[path])) if path in answers else NO_SUCH_ROUTE
 
 
 async def _request(reader: asyncio.StreamReader) -> Request:
@@ -110,12 +130,55 @@ def reply(body: bytes, *, status: str = "200 OK", headers: str = "content-type: 
     return write
 
 
+NO_SUCH_ROUTE = reply(b"no such route", status="404 Not Found")
+
+
 def json_reply(body: object, *, status: str = "200 OK") -> Reply:
     return reply(json.dumps(body).encode(), status=status)
 
 
 def json_answer(status: int, body: object) -> Reply:
     return json_reply(body, status=f"{status} As It Is")
+
+
+def streams(*pieces: bytes, type: str = "text/event-stream", ends: bool = True, gap_s: float = 0) -> Reply:
+    """A chunked answer, each piece a chunk of its own; without its end, the connection closes before that."""
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        await begins(*pieces, type=type, gap_s=gap_s)(writer)
+        if ends:
+            writer.write(b"0\r\n\r\n")
+        else:
+            writer.close()
+
+    return write
+
+
+def begins(*pieces: bytes, type: str = "text/event-stream", gap_s: float = 0) -> Reply:
+    """The same without any end."""
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {type}\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+        for piece in pieces:
+            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            await writer.drain()
+            await asyncio.sleep(gap_s)
+
+    return write
+
+
+def event(data: object) -> bytes:
+    """An event as OpenAI's API sends them."""
+    return b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+def events_reply(*events: dict[str, Any]) -> Reply:
+    """Events as Anthropic's API sends them."""
+    return streams(*(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events))
+
+
+def json_lines(*lines: object) -> Reply:
+    return streams(*(json.dumps(line).encode() + b"\n" for line in lines), type="application/x-ndjson")
 
 
 def redirect(to: str) -> Reply:

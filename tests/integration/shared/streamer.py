@@ -28,7 +28,11 @@ async def main(stop: Stop) -> None:
 
     async def sleep(request: Text, _context: CallContext) -> Text:
         print("working", flush=True)
-        await asyncio.sleep(float(request.text))
+        try:
+            await asyncio.sleep(float(request.text))
+        except asyncio.CancelledError:
+            print("stopped", flush=True)
+            raise
         return Text(text=instance)
 
     async with connect(

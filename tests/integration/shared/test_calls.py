@@ -446,7 +446,7 @@ async def test_a_call_that_names_no_inbox_is_not_begun_and_harms_nobody(nats: Na
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_each_kind_of_call_has_its_own_time(kind: Kind) -> None:
-    assert kind.seconds == {Kind.READ: 5, Kind.CHANGE: 15, Kind.DISPATCH: 120}[kind]
+    assert kind.seconds == {Kind.READ: 5, Kind.CHANGE: 15, Kind.DISPATCH: 120, Kind.STREAM: 600}[kind]
 
 
 async def test_an_answer_that_nobody_waits_for_is_dropped(nats: Nats) -> None:

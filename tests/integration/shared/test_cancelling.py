@@ -196,7 +196,7 @@ async def test_a_dispatch_is_stopped_while_its_service_drains(
         await orchestrator.serve(DISPATCH.answered_by(work))
         call = await asking(edge, "x", work)
         draining = asyncio.create_task(orchestrator._responder.drain())
-        await until(lambda: orchestrator._responder._subscription is not None and not draining.done())
+        await until(lambda: not draining.done())
         await leave(call)
         async with asyncio.timeout(2):
             await draining

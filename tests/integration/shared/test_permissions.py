@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import re
+from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
 
 from deploy.nats.permissions import USERS, BusAgent, BusUser
-from shared.bus import Contract
+from shared.bus import Contract, Kind
+from shared.bus.direct import direct_subject
 from shared.bus.records import create_subject, read_subject
 from shared.bus.responder import settle
 from shared.contracts import (
@@ -99,6 +102,11 @@ OTHERS = (
     ),
     "peanut.stream",
     "peanut.flow",
+    *(direct_subject(contract.name, "x-1") for contract in CONTRACTS),
+    "peanut.direct.auth.identity.resolve",
+    "peanut.direct.auth.x-1",
+    "peanut.direct.orchestrator.x-1.made.up",
+    "peanut.direct",
     "peanut.version.made.up",
     "peanut.auth.made.up",
     "peanut.audit.entry.append",
@@ -117,7 +125,9 @@ WILDCARDS = (
     "peanut.cancel.>",
     "peanut.cancel.*.edge",
     *(f"peanut.cancel.{service}.{rest}" for service in NAMES for rest in ("*", ">")),
-    *(f"peanut.{what}.>" for what in ("stream", "flow")),
+    *(f"peanut.{what}.>" for what in ("stream", "flow", "direct")),
+    *(f"peanut.direct.{name}.{replica}.>" for name in NAMES for replica in ("*", "x-1")),
+    *(f"peanut.direct.{name}.>" for name in NAMES),
     *(f"peanut.{what}.{name}.{rest}" for what in ("stream", "flow") for name in NAMES for rest in ("*", ">", "x-1.*")),
     "peanut.auth.>",
     "peanut.audit.entry.append.*",
@@ -167,9 +177,14 @@ async def test_a_user_publishes_what_the_table_says_and_nothing_else(nats: Nats,
     records = {subject for subject in SUBJECTS if subject.startswith("$KV.limits.") and user.name == "orchestrator"}
     streams = {subject for subject in SUBJECTS if subject.startswith(STREAMS_SENT_BY.get(user.name, "none"))}
     agents = {s for s in SUBJECTS if s.startswith("peanut.agent.") and user.name == "orchestrator"}
-    told = {subject for subject in user.may_publish if ">" not in subject}
+    told = {subject for subject in user.may_publish if not re.search("[*>]", subject)}
+    sent_again = {
+        direct_subject(contract.name, "x-1")
+        for contract in CONTRACTS
+        if user.name == "edge" and _is_sent_again(contract)
+    }
     answers = {f"_INBOX_{caller}.{user.name}.x.1" for caller in CALLERS_OF.get(user.name, ())}
-    assert allowed == told | discovery | records | streams | agents | answers
+    assert allowed == told | discovery | records | streams | agents | answers | sent_again
 
 
 @pytest.mark.asvs("8.3.1")
@@ -213,7 +228,8 @@ async def test_a_user_subscribes_to_its_inbox_to_what_is_cancelled_streamed_told
     heard = {version_subject(name) for name in _versions_heard_by(user)}
     heard |= {event.subject for event in EVENTS if user.name == "edge"}
     streams = {subject for subject in asked if subject.startswith(STREAMS_HEARD_BY.get(user.name, "none"))}
-    assert allowed == own | cancelled | discovery | shared | heard | streams
+    direct = {subject for subject in asked if user.serves and _is_direct(subject, user.name)}
+    assert allowed == own | cancelled | discovery | shared | heard | streams | direct
 
 
 @everybody
@@ -300,6 +316,19 @@ async def test_a_service_may_answer_whom_it_was_asked_by_and_nobody_else(nats: N
 
 def _versions_heard_by(user: BusUser) -> tuple[str, ...]:
     return (*user.asks_versions_of, *user.hears_versions_of)
+
+
+def _is_sent_again(contract: Contract[Any, Any]) -> bool:
+    """Whether the edge calls it, and may send it to one replica: anything but a change."""
+    return contract.kind is not Kind.CHANGE and contract != version_contract(orchestrator.AGENTS)
+
+
+def _is_direct(subject: str, service: str) -> bool:
+    """Whether it is a call to one of this service's replicas."""
+    match subject.split("."):
+        case ["peanut", "direct", name, replica, *rest]:
+            return name == service and replica != ">" and bool(rest)
+    return False
 
 
 def _cancels(subject: str, service: str) -> bool:

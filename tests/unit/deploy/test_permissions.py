@@ -54,9 +54,10 @@ def test_an_event_is_told_by_its_service_alone(user: BusUser) -> None:
 
 
 @everybody
-def test_nobody_publishes_to_a_wildcard_but_discovery_streams_agents_records_and_answers(user: BusUser) -> None:
+def test_nobody_publishes_to_a_wildcard_but_for_what_has_no_single_subject(user: BusUser) -> None:
+    direct = {subject for subject in user.may_publish if re.fullmatch(r"peanut\.direct\.[a-z]+\.\*\.[a-z.]+", subject)}
     allowed = {
-        "edge": {"$SRV.>", "peanut.flow.orchestrator.>"},
+        "edge": {"$SRV.>", "peanut.flow.orchestrator.>", *direct},
         "orchestrator": {"$KV.limits.>", "peanut.stream.edge.>", "peanut.agent.>"},
     }.get(user.name, set())
     answers = {f"_INBOX_{caller.name}.{user.name}.>" for caller in USERS if user.name in caller.asks}

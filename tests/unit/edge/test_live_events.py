@@ -15,6 +15,7 @@ from edge.live_events import MAX_WAITING, OPENING, Listener, LiveEvents
 from edge.routes.hot import hot_routes
 from shared.bus import Bus, write
 from shared.contracts.events import AGENT_CHANGED, AGENT_HEALTH_CHANGED, AgentChange, AgentChanged, AgentHealthChanged
+from shared.contracts.orchestrator import AgentStatus
 from shared.errors import Forbidden
 from tests.integration.leaving import Leave, close, half_close, reset
 from tests.integration.shared.waiting import until
@@ -118,6 +119,20 @@ async def test_whoever_listens_hears_what_happens() -> None:
         "previousStatus": "online",
         "details": "gone",
     }
+
+
+async def test_what_each_replica_sees_of_an_agent_is_told_once() -> None:
+    def sees(status: AgentStatus) -> bytes:
+        fields = {"timestamp": NOON, "agent_id": "a", "agent_name": "llama", "previous_status": None, "details": ""}
+        return write(AgentHealthChanged.model_validate({**fields, "status": status}))
+
+    async with world() as here, listening(here.port) as client:
+        statuses: tuple[AgentStatus, ...] = ("online", "online", "offline", "offline", "online")
+        for status in statuses:
+            await here.happens(sees(status), AGENT_HEALTH_CHANGED.subject)
+        told = [orjson.loads((await client.event())["data"])["status"] for _ in range(3)]
+
+    assert told == ["online", "offline", "online"]
 
 
 async def test_no_name_can_make_up_an_event() -> None:

@@ -59,6 +59,20 @@ def test_an_allowed_place_is_kept_as_endpoints_spell_it(
 
 
 @pytest.mark.parametrize(
+    ("value", "ports"),
+    [
+        ("nats://127.0.0.1:15222", {15222}),
+        ("nats://one:4222,nats://[::1]:5222/", {4222, 5222}),
+        ("nats://nats", set()),
+    ],
+)
+def test_the_ports_of_the_bus_are_known(environment: pytest.MonkeyPatch, value: str, ports: set[int]) -> None:
+    environment.setenv("NATS_URL", value)
+
+    assert load(OrchestratorSettings).own_ports() == ports
+
+
+@pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("AGENT_ALLOWED_HOSTS", "localhost"),

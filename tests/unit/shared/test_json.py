@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Malformed
-from shared.json import MAX_DEPTH, require_sound_json
+from shared.json import MAX_DEPTH, MAX_PARTS, require_sound_json
 
 SCALARS = (
     st.none()
@@ -70,6 +70,30 @@ def test_the_depth_is_bounded_exactly(opening: str, closing: str) -> None:
 @pytest.mark.parametrize("text", ["[" * 1000, '"' * 99 + "{[" * 500, '\\"[' * 500, '\\\\"[{' * 500], ids=ascii)
 def test_brackets_in_strings_do_not_count(text: str) -> None:
     require_sound_json(json.dumps({text: [text, text]}).encode())
+
+
+@pytest.mark.parametrize(
+    ("part", "parts_of_one"), [("[]", 1), ("{}", 1), ('{"a":[1,2]}', 3), ('{"a":1,"b":2,"c":3}', 4)]
+)
+def test_the_number_of_parts_is_bounded_whatever_they_are(part: str, parts_of_one: int) -> None:
+    most = (MAX_PARTS - 1) // parts_of_one
+    require_sound_json(f"[{','.join([part] * most)}]".encode())
+
+    with pytest.raises(Malformed, match="50000"):
+        require_sound_json(f"[{','.join([part] * (most + 1))}]".encode())
+
+
+def test_one_object_of_too_many_names_is_refused() -> None:
+    names = ",".join(f'"{number}":0' for number in range(MAX_PARTS))
+
+    with pytest.raises(Malformed, match="50000"):
+        require_sound_json(f"{{{names}}}".encode())
+
+
+def test_parts_in_strings_and_plain_values_do_not_count() -> None:
+    code = json.dumps("{[:" * MAX_PARTS)
+
+    require_sound_json(f'{{"a": {code}, "b": [{",".join(["1"] * (MAX_PARTS + 1))}]}}'.encode())
 
 
 def test_many_brackets_side_by_side_are_not_deep() -> None:

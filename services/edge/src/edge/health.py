@@ -86,8 +86,9 @@ class HealthCheck:
         return _overall(await self._answers.result())
 
     async def is_ready(self) -> bool:
-        """Whether every service answers; one that answers that something is wrong still works."""
-        return all(answer.answered for answer in (await self._answers.result()).values())
+        """Whether every service answers, and auth can say who asks; any other that is not well still does some work."""
+        answers = await self._answers.result()
+        return answers["auth"].healthy and all(answer.answered for answer in answers.values())
 
     async def report(self) -> PlatformHealth:
         """The same with each service and each of its replicas."""

@@ -79,7 +79,10 @@ class Identities:
         if task is None:
             task = self._asking[digest] = asyncio.create_task(self._ask(digest, shown))
             task.add_done_callback(lambda done: self._asked(digest, done))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        finally:
+            del task  # its failure holds this frame, and each key that is refused would wait for the collector
 
     async def _ask(self, digest: bytes, shown: Shown) -> Known:
         identity = await self._bus.call(RESOLVE, shown.as_credential(), call_context(seconds=RESOLVE_WITHIN_S))

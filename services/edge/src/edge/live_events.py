@@ -16,10 +16,12 @@ from shared.contracts.events import (
     AGENT_CHANGED,
     AGENT_HEALTH_CHANGED,
     AgentChanged,
+    AgentHealthChanged,
     Event,
     StreamDropped,
     StreamEnded,
 )
+from shared.contracts.orchestrator import AgentStatus
 from shared.errors import ErrorCode, Overloaded, PlatformError, Unavailable
 from shared.ids import new_id
 
@@ -29,6 +31,7 @@ MAX_WAITING = 256
 """Events that wait for one listener; more than these it misses."""
 MAX_OF_ONE_USER = 8
 MAX_LISTENERS = 256
+MAX_REMEMBERED = 4096
 CHECK_EVERY_S = 0.5
 """How often it is asked whether those who listen still may; they stop hearing within twice this."""
 RETRY_AFTER_S = 30
@@ -114,11 +117,13 @@ class LiveEvents:
         self._identities = identities
         self._listeners: set[Listener] = set()
         self._of_user = Counter[str]()
+        self._statuses: dict[str, AgentStatus] = {}
+        """What was told last of each agent."""
         self._is_stopping = False
 
     async def start(self) -> None:
         """Hears from now on what happens."""
-        await self._hear(AGENT_HEALTH_CHANGED, lambda _: "agent.health_changed")
+        await self._hear(AGENT_HEALTH_CHANGED, self._name_of_health)
         await self._hear(AGENT_CHANGED, _name_of_change)
 
     @asynccontextmanager
@@ -165,18 +170,30 @@ class LiveEvents:
         self._of_user[user_id] += 1
         return listener
 
-    async def _hear(self, event: Event[M], name_of: Callable[[M], str]) -> None:
+    async def _hear(self, event: Event[M], name_of: Callable[[M], str | None]) -> None:
         async def tell(body: bytes) -> None:
             try:
                 message = read(event.message, body)
             except PlatformError as error:
                 _log.error("event_not_understood", extra={"subject": event.subject, "errors": error.errors})
                 return
-            happened = b"id: %b\n%b" % (new_id().encode(), _event(name_of(message), message))
+            name = name_of(message)
+            if name is None:
+                return
+            happened = b"id: %b\n%b" % (new_id().encode(), _event(name, message))
             for listener in self._listeners:
                 listener.tell(happened)
 
         await self._bus.subscribe(event.subject, tell)
+
+    def _name_of_health(self, message: AgentHealthChanged) -> str | None:
+        """None for what is no news: each replica of the orchestrator tells what it sees, and most see the same."""
+        if self._statuses.get(message.agent_id) == message.status:
+            return None
+        if len(self._statuses) >= MAX_REMEMBERED:
+            self._statuses.clear()
+        self._statuses[message.agent_id] = message.status
+        return "agent.health_changed"
 
     async def _keep_checking(self) -> None:
         while True:

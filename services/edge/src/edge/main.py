@@ -39,6 +39,7 @@ async def main(stop: Stop) -> None:
             instance=instance,
             nkey_file=settings.nkey_of("edge"),
             on_lost=stop.failed,
+            finds_replicas=True,
         ) as bus,
         open_trail(bus, settings.data_dir) as trail,
     ):

@@ -78,7 +78,7 @@ async def main(stop: Stop) -> None:
 async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[None]:
     """Answers calls while the block runs."""
     secrets = SealedSecrets(settings.key())
-    guard = EndpointGuard(EndpointPolicy(settings.allowed_hosts()))
+    guard = EndpointGuard(EndpointPolicy(settings.allowed_hosts(), settings.own_ports()))
     async with open_database(settings.database_of(SERVICE)) as database, open_http(guard) as http:
         store = SqlAgents(database)
         conversation_store = SqlConversations(database, settings.key())

@@ -1,6 +1,7 @@
 """Settings of the orchestrator: the only reader of its environment."""
 
 import ipaddress
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator
 from shared.settings import ServiceSettings, require_key
 
 OLLAMA_PORT = 11434
+_PORT = re.compile(r":([0-9]{1,5})(?=[/,]|$)")
 _WELL_KNOWN = {"http": 80, "https": 443}
 
 
@@ -42,6 +44,10 @@ class OrchestratorSettings(ServiceSettings):
         """The `host:port` entries of private places where agents may be."""
         ollama = self.ollama_url or self.ollama_host
         return frozenset(_entries(self.agent_allowed_hosts)) | ({_server(ollama)} if ollama else set())
+
+    def own_ports(self) -> frozenset[int]:
+        """The ports of the platform's own NATS servers, where no agent is."""
+        return frozenset(int(port) for port in _PORT.findall(self.nats_url))
 
 
 def _entries(text: str) -> list[str]:

@@ -29,9 +29,6 @@ A = TypeVar("A", bound=Message)
 
 Event = Callable[[bytes], Awaitable[None]]
 
-READ_PATIENCE_S = 0.75
-"""How long a replica may say nothing about a read before another is asked; its first sign of work comes sooner."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -42,14 +39,14 @@ class ReplyNotUnderstood(PlatformError):
 class Bus:
     """What a service may do on the bus. Made by `connect`."""
 
-    def __init__(self, client: BusClient, service: str, instance: str) -> None:
+    def __init__(self, client: BusClient, service: str, instance: str, *, finds_replicas: bool) -> None:
         self.service = service
         self.instance = instance
         self._client = client
         process = f"{instance}-{random.getrandbits(48):x}"
-        self._responder = Responder(client, service, process)
+        self._responder = Responder(client, service, instance, process)
         self._inbox = f"{inbox_of(service)}{process}"
-        self._requester = Requester(client, service, process)
+        self._requester = Requester(client, service, process, finds_replicas=finds_replicas)
         self._talks = Talks(client, service, process)
         self._inlets = Inlets(client, self._requester, f"{service}.{process}")
         self._discovery = Discovery(client, service, instance, self._responder)
@@ -79,21 +76,30 @@ class Bus:
 
         `ask_again_after` seconds without an answer, a change that does no harm when it is done twice is sent once more.
 
-        Only a read is tried again: once, or for as long as there is time when the replica that got it is silent. A
-        paused one stays in its queue group and gets every n-th try.
+        What the replica that got it is silent about from the beginning, as a paused one is that stays in its queue
+        group, is sent to another one that says that it is there, if this user may ask that; a change never is. Only a
+        read is tried again otherwise: once, or for as long as there is time when replicas are silent.
         """
-        if contract.kind is not Kind.READ:
+        if contract.kind is Kind.READ:
+            return await self._read(contract, body, context)
+        try:
             return await self._requester.exchange(contract, body, context, ask_again_after=ask_again_after)
-        again = True
+        except ReplicaSilent as silent:
+            if silent.other is None:
+                raise
+            return await self._requester.exchange(contract, body, context, replica=silent.other)
+
+    async def _read(self, contract: Contract[Q, A], body: bytes, context: CallContext) -> bytes:
+        again, replica = True, None
         while True:
             try:
-                return await self._requester.exchange(contract, body, context, patience=READ_PATIENCE_S)
-            except ReplicaSilent:
-                pass
+                return await self._requester.exchange(contract, body, context, replica=replica)
+            except ReplicaSilent as silent:
+                replica = silent.other
             except (NoResponder, OutcomeUnknown):
                 if not again or context.remaining() <= 0:
                     raise
-                again = False
+                again, replica = False, None
 
     @asynccontextmanager
     async def stream(self, contract: Contract[Q, A], body: bytes, context: CallContext) -> AsyncIterator[Inlet]:

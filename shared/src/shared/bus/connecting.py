@@ -33,16 +33,25 @@ class BusRefused(PlatformError):
 
 @asynccontextmanager
 async def connect(
-    url: str, *, service: str, instance: str, nkey_file: Path, on_lost: Callable[[], None], within: float = 30.0
+    url: str,
+    *,
+    service: str,
+    instance: str,
+    nkey_file: Path,
+    on_lost: Callable[[], None],
+    finds_replicas: bool = False,
+    within: float = 30.0,
 ) -> AsyncIterator[Bus]:
     """Connects as the bus user `service`, reconnects for ever, and drains at the end.
 
     `on_lost` is called when the connection is lost for good, because nats-py gives it up or the server refuses this
-    identity from now on: the process should end and be started again. Raises BusRefused when the server refuses it
-    at once, and BusUnreachable after `within` seconds without a server.
+    identity from now on: the process should end and be started again. `finds_replicas` says that this user may ask
+    which replicas are there, and so find another one for a call of which nothing is heard.
+
+    Raises BusRefused when the server refuses it at once, and BusUnreachable after `within` seconds without a server.
     """
     client = BusClient()
-    bus = Bus(client, service, instance)
+    bus = Bus(client, service, instance, finds_replicas=finds_replicas)
     line = _Line(bus, on_lost)
     seed = _seed_in(nkey_file)
     try:

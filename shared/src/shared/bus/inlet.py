@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from nats.errors import Error as NatsError
@@ -13,13 +14,14 @@ from shared.bus.context import CallContext
 from shared.bus.contract import Contract
 from shared.bus.headers import read_headers
 from shared.bus.notes import hear_notes
-from shared.bus.requester import Pending, Requester, body_of
+from shared.bus.requester import Pending, ReplicaSilent, Requester, body_of
 from shared.bus.streams import (
     CHUNK_COST,
     CHUNKS,
     NUMBER_BYTES,
     POSITION_BYTES,
     WINDOW,
+    Inlet,
     StreamBroken,
     flow_of,
     new_stream_id,
@@ -33,12 +35,13 @@ _log = logging.getLogger(__name__)
 
 
 class StreamInlet:
-    """Reads one stream; see Inlet."""
+    """Reads what one replica hands over; see Inlet."""
 
-    def __init__(self, client: BusClient, call: Pending) -> None:
+    def __init__(self, client: BusClient, id: str, call: Pending) -> None:
         self.answer = b""
+        self.id = id
+        self.call = call
         self._client = client
-        self._call = call
         self._loop = asyncio.get_running_loop()
         self._chunks: list[bytes] = []
         self._heard = 0
@@ -56,8 +59,8 @@ class StreamInlet:
         """See Inlet."""
         while not self._chunks:
             if self._is_broken:
-                raise StreamBroken(f"A part of what {self._call.service} sent was lost on its way.")
-            if self._call.reply.done() and self._is_whole():
+                raise StreamBroken(f"A part of what {self.call.service} sent was lost on its way.")
+            if self.call.reply.done() and self._is_whole():
                 self._end()
                 return None
             self._news = self._loop.create_future()
@@ -76,11 +79,11 @@ class StreamInlet:
         if self._is_broken:
             return
         number = int.from_bytes(body[:NUMBER_BYTES], "big")
-        if number != self._heard or not flow.startswith(flow_of(self._call.service)):
-            _log.warning("stream_broken", extra={"service": self._call.service, "chunk": number, "next": self._heard})
+        if number != self._heard or not flow.startswith(flow_of(self.call.service)):
+            _log.warning("stream_broken", extra={"service": self.call.service, "chunk": number, "next": self._heard})
             self._break()
             return
-        self._call.is_worked_on(self._loop.time())
+        self.call.is_worked_on(self._loop.time())
         if not number:
             self._flow, self._notes = flow, headers
         self._heard += 1
@@ -95,10 +98,10 @@ class StreamInlet:
 
     def _is_whole(self) -> bool:
         """Whether all that came before the end is here; where it is not, it has a moment to come."""
-        if self._call.reply.exception() is not None:
+        if self.call.reply.exception() is not None:
             return True
         if self._said is None:
-            self._said = read_headers(self._call.reply.result()[1])
+            self._said = read_headers(self.call.reply.result()[1])
         if self._said.get(CHUNKS, "0") == str(self._heard):
             return True
         if self._missing is None:
@@ -106,8 +109,8 @@ class StreamInlet:
         return False
 
     def _end(self) -> None:
-        answer, _ = self._call.reply.result()
-        self.answer = body_of(answer, self._said or {}, self._call.service)
+        answer, _ = self.call.reply.result()
+        self.answer = body_of(answer, self._said or {}, self.call.service)
 
     def _tell(self) -> None:
         self._told = self._cost
@@ -135,21 +138,16 @@ class Inlets:
         self._is_heard = False
 
     @asynccontextmanager
-    async def stream(
-        self, contract: Contract[Any, Any], body: bytes, context: CallContext
-    ) -> AsyncIterator[StreamInlet]:
+    async def stream(self, contract: Contract[Any, Any], body: bytes, context: CallContext) -> AsyncIterator[Inlet]:
         """Sends the call; who leaves the block before its end cancels it."""
         if not self._is_heard:
             await self._start()
-        id = new_stream_id()
-        call = await self._requester.begin(contract, body, context, stream=id)
-        inlet = self._open[id] = StreamInlet(self._client, call)
+        begin = partial(self._begin, contract, body, context)
+        reading = _Reading(await begin(), begin, self._leave)
         try:
-            yield inlet
+            yield reading
         finally:
-            del self._open[id]
-            inlet.close()
-            self._requester.leave(call)
+            reading.close()
 
     async def _start(self) -> None:
         """Not before the first stream: only who reads any may hear any."""
@@ -158,7 +156,52 @@ class Inlets:
                 await self._client.hear(self._subjects, self._hear)
                 self._is_heard = True
 
+    async def _begin(
+        self, contract: Contract[Any, Any], body: bytes, context: CallContext, replica: str | None = None
+    ) -> StreamInlet:
+        id = new_stream_id()
+        call = await self._requester.begin(contract, body, context, replica=replica, stream=id)
+        inlet = self._open[id] = StreamInlet(self._client, id, call)
+        return inlet
+
+    def _leave(self, inlet: StreamInlet) -> None:
+        if self._open.pop(inlet.id, None) is not None:
+            inlet.close()
+            self._requester.leave(inlet.call)
+
     def _hear(self, subject: str, reply: str, body: bytes, headers: bytes) -> None:
         inlet = self._open.get(subject.rpartition(".")[2])
         if inlet is not None:  # otherwise its reader has left, and said so
             inlet.hear(reply, body, headers)
+
+
+class _Reading:
+    """Reads from the replica that got the call, or from another one when nothing at all is heard of that."""
+
+    def __init__(
+        self,
+        inlet: StreamInlet,
+        begin: Callable[..., Awaitable[StreamInlet]],
+        leave: Callable[[StreamInlet], None],
+    ) -> None:
+        self._inlet = inlet
+        self._begin = begin
+        self._leave = leave
+
+    @property
+    def answer(self) -> bytes:
+        return self._inlet.answer
+
+    async def piece(self) -> bytes | None:
+        try:
+            return await self._inlet.piece()
+        except ReplicaSilent as silent:
+            if silent.other is None:
+                raise
+            replica = silent.other
+        self._leave(self._inlet)
+        self._inlet = await self._begin(replica=replica)
+        return await self._inlet.piece()
+
+    def close(self) -> None:
+        self._leave(self._inlet)

@@ -13,18 +13,32 @@ from nats.errors import Error as NatsError
 from shared.bus.cancelling import cancel_subject, inbox_of, replies_of
 from shared.bus.client import BusClient
 from shared.bus.context import CallContext, to_headers
-from shared.bus.contract import Contract
+from shared.bus.contract import Contract, Kind
+from shared.bus.direct import direct_subject, replica_in, who_is_there
 from shared.bus.failures import CODE, from_wire
 from shared.bus.headers import NOBODY_LISTENS, STATUS, read_headers, write_headers
 from shared.bus.notes import hear_notes
 from shared.bus.streams import STREAM
 from shared.clock import unix_ms
-from shared.errors import DeadlinePassed, TooLarge, Unavailable
+from shared.errors import DeadlinePassed, PlatformError, TooLarge, Unavailable
 
 SIGN_OF_WORK = write_headers({"Peanut-Working": "1"})
 """The headers of the empty message by which a replica says that it still works on a call."""
 
 LOST_AFTER_S = 3.0
+
+SEEK_AFTER_S = {Kind.READ: 0.75, Kind.CHANGE: float("inf"), Kind.DISPATCH: 1.05, Kind.STREAM: 1.05}
+"""How long a replica may say nothing of a call before another is looked for; its first sign of work comes sooner.
+
+What costs something when it is done twice waits until the silent one may not begin it any more (`Peanut-Accept-By`).
+"""
+
+SEEK_FOR_S = 0.5
+"""How long another replica has to say that it is there."""
+
+PATIENCE_S = dict.fromkeys(Kind, LOST_AFTER_S) | {Kind.READ: SEEK_AFTER_S[Kind.READ]}
+"""How long a replica may say nothing of a call before it is given up, unless another is looked for."""
+
 STALLED_S = 0.25
 RECONNECT_WITHIN_S = 1.0
 HEADERS_ROOM = 64 * 1024
@@ -41,7 +55,14 @@ class OutcomeUnknown(Unavailable):
 
 
 class ReplicaSilent(OutcomeUnknown):
-    """The replica that got the call neither answers nor says that it works on it: it is gone, or paused."""
+    """The replica that got the call neither answers nor says that it works on it: it is gone, or paused.
+
+    `other` is one that is there, when it was silent from the beginning and another was looked for.
+    """
+
+    def __init__(self, detail: str, *, other: str | None = None) -> None:
+        super().__init__(detail)
+        self.other = other
 
 
 @dataclass(slots=True, eq=False)
@@ -51,23 +72,26 @@ class Pending:
     reply: asyncio.Future[tuple[bytes, bytes]]
     token: str
     service: str
-    ends_with_its_caller: bool
+    kind: Kind
     deadline: float
     heard: float
     patience: float
-    ask_again: Callable[[], None] | None = None
-    ask_again_at: float = float("inf")
+    meanwhile: Callable[["Pending"], None] | None = None
+    """What to do at `meanwhile_at` without an answer. It must not hold this call, or only the collector frees both."""
+    meanwhile_at: float = float("inf")
+    is_silent: bool = True
     timer: asyncio.TimerHandle | None = field(default=None)
 
     @property
     def due(self) -> float:
         """When something has to happen unless the answer comes."""
-        return min(self.deadline, self.heard + self.patience, self.ask_again_at)
+        return min(self.deadline, self.heard + self.patience, self.meanwhile_at)
 
     def is_worked_on(self, now: float) -> None:
         """The replica has said so, in one way or another."""
         self.heard = now
         self.patience = LOST_AFTER_S
+        self.is_silent = False
 
 
 class Requester:
@@ -77,7 +101,12 @@ class Requester:
     call fails as soon as either is known, because a replica says each second that it still works on it.
     """
 
-    def __init__(self, client: BusClient, user: str, process: str) -> None:
+    def __init__(self, client: BusClient, user: str, process: str, *, finds_replicas: bool) -> None:
+        self._finds_replicas = finds_replicas
+        self._patience_s = PATIENCE_S
+        if finds_replicas:
+            self._patience_s = PATIENCE_S | {Kind.READ: SEEK_AFTER_S[Kind.READ] + SEEK_FOR_S}
+        self._seeking: set[asyncio.Task[None]] = set()
         self._client = client
         self._user = user
         self._process = process
@@ -97,10 +126,10 @@ class Requester:
         body: bytes,
         context: CallContext,
         *,
-        patience: float = LOST_AFTER_S,
         ask_again_after: float | None = None,
+        replica: str | None = None,
     ) -> bytes:
-        """Sends one call and returns the reply's body. `patience` is how long the replica may say nothing at first.
+        """Sends one call, to `replica` or whichever the server picks, and returns the reply's body.
 
         With no answer `ask_again_after` seconds, the same is sent once more, and the first answer counts: the server
         then most likely picks another replica. Only for what does no harm when it is done twice.
@@ -110,7 +139,7 @@ class Requester:
 
         Raises the failure that the service sent, NoResponder, OutcomeUnknown, DeadlinePassed, TooLarge or Unavailable.
         """
-        call = await self.begin(contract, body, context, patience=patience, ask_again_after=ask_again_after)
+        call = await self.begin(contract, body, context, ask_again_after=ask_again_after, replica=replica)
         try:
             answer, said = await call.reply
         finally:
@@ -123,8 +152,8 @@ class Requester:
         body: bytes,
         context: CallContext,
         *,
-        patience: float = LOST_AFTER_S,
         ask_again_after: float | None = None,
+        replica: str | None = None,
         stream: str | None = None,
     ) -> Pending:
         """Sends one call, which names `stream` when it is given. It has to be left in the end, answered or not."""
@@ -145,11 +174,14 @@ class Requester:
         loop = self._loop
         now = loop.time()
         token = f"{next(self._tokens):x}"
-        ends = contract.kind.ends_with_its_caller
-        call = Pending(loop.create_future(), token, service, ends, now + remaining, now, patience)
-        send = partial(self._client.send, contract.subject, body, reply=self._reply(service, token), headers=headers)
+        kind = contract.kind
+        subject = contract.subject if replica is None else direct_subject(contract.name, replica)
+        call = Pending(loop.create_future(), token, service, kind, now + remaining, now, self._patience_s[kind])
+        send = partial(self._client.send, subject, body, reply=self._reply(service, token), headers=headers)
         if ask_again_after is not None:
-            call.ask_again, call.ask_again_at = send, now + ask_again_after
+            call.meanwhile, call.meanwhile_at = lambda _: send(), now + ask_again_after
+        elif self._finds_replicas and replica is None:
+            call.meanwhile, call.meanwhile_at = self._seek, now + SEEK_AFTER_S[kind]
         call.timer = loop.call_at(call.due, self._look_after, call)
         self._pending[token] = call
         try:
@@ -164,7 +196,7 @@ class Requester:
         del self._pending[call.token]
         if call.timer is not None:
             call.timer.cancel()
-        if not _is_answered(call.reply) and call.ends_with_its_caller:
+        if not _is_answered(call.reply) and call.kind.ends_with_its_caller:
             self._cancel(call.service, call.token)
 
     def disconnected(self) -> None:
@@ -207,12 +239,38 @@ class Requester:
         else:
             pending.reply.set_result((body, headers))
 
+    def _seek(self, call: Pending) -> None:
+        if call.is_silent:
+            task = self._loop.create_task(self._find_another(call))
+            self._seeking.add(task)
+            task.add_done_callback(self._seeking.discard)
+
+    async def _find_another(self, call: Pending) -> None:
+        """Fails a call with the name of a replica that is there, unless something is heard of it meanwhile."""
+        now = self._loop.time()
+        token = f"{next(self._tokens):x}"
+        question = Pending(
+            self._loop.create_future(), token, call.service, Kind.READ, now + SEEK_FOR_S, now, SEEK_FOR_S
+        )
+        question.timer = self._loop.call_at(question.due, self._look_after, question)
+        self._pending[token] = question
+        try:
+            self._client.send(who_is_there(call.service), b"", reply=self._reply(call.service, token))
+            answer, _ = await question.reply
+        except (NatsError, PlatformError):
+            return  # nobody is there, so there is nobody better to wait for
+        finally:
+            self.leave(question)
+        replica = replica_in(answer, call.service)
+        if replica is not None and call.is_silent:
+            _fail(call, ReplicaSilent(f"The replica of {call.service} that was asked is gone.", other=replica))
+
     def _look_after(self, pending: Pending) -> None:
         now = self._loop.time()
-        if pending.ask_again is not None and now >= pending.ask_again_at:
+        if pending.meanwhile is not None and now >= pending.meanwhile_at:
             with suppress(NatsError):  # a broken connection fails the call by itself
-                pending.ask_again()
-            pending.ask_again, pending.ask_again_at = None, float("inf")
+                pending.meanwhile(pending)
+            pending.meanwhile, pending.meanwhile_at = None, float("inf")
         if now >= pending.deadline:
             _fail(pending, DeadlinePassed(f"No answer from {pending.service} in time."))
             return

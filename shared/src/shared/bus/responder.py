@@ -16,6 +16,7 @@ from shared.bus.cancelling import cancel_subject, cancelled_reply
 from shared.bus.client import BusClient
 from shared.bus.context import CallContext, accept_by, from_headers
 from shared.bus.contract import Endpoint
+from shared.bus.direct import directly_to
 from shared.bus.failures import to_wire
 from shared.bus.headers import NOBODY_LISTENS, STATUS, read_headers, write_headers
 from shared.bus.notes import noted_headers
@@ -79,7 +80,13 @@ class Responder:
     """Serves endpoints. Each call is a task of its own: nats-py runs the callbacks of a subscription one by one."""
 
     def __init__(
-        self, client: BusClient, service: str, process: str, *, reader_patience: float = READER_PATIENCE_S
+        self,
+        client: BusClient,
+        service: str,
+        instance: str,
+        process: str,
+        *,
+        reader_patience: float = READER_PATIENCE_S,
     ) -> None:
         self._client = client
         self._service = service
@@ -89,7 +96,8 @@ class Responder:
         self._flow = f"{flow_of(service)}{process}."
         self._flows: dict[str, asyncio.Task[None]] = {}
         self._reader_patience = reader_patience
-        self._subscription: Subscription | None = None
+        self._direct = directly_to(service, instance)
+        self._subscriptions: list[Subscription] = []
         self._keeper: asyncio.Task[None] | None = None
         self._connection = 0
         self._admission = Admission(service)
@@ -107,15 +115,18 @@ class Responder:
         if any(endpoint.kind.ends_with_its_caller for endpoint in endpoints):
             await self._client.hear(cancel_subject(self._service, "*"), self._cancel)
             await self._client.hear(f"{self._flow}*", self._hear_flow)
-        self._subscription = await self._client.hear(f"peanut.{self._service}.>", self._receive, queue=self._service)
+        self._subscriptions = [
+            await self._client.hear(f"peanut.{self._service}.>", self._receive, queue=self._service),
+            await self._client.hear(f"{self._direct}>", self._receive_directly),
+        ]
         self._keeper = asyncio.create_task(self._keep())
         await settle(self._client)
 
     async def drain(self) -> None:
         """Takes no new calls and answers those in flight, for at most DRAIN_WITHIN_S seconds."""
-        if self._subscription is not None and self._client.is_connected:
+        if self._subscriptions and self._client.is_connected:
             try:
-                await asyncio.wait_for(self._subscription.drain(), UNSUBSCRIBE_WITHIN_S)  # type: ignore[no-untyped-call]  # nats-py leaves it bare
+                await asyncio.wait_for(self._unsubscribe(), UNSUBSCRIBE_WITHIN_S)
             except (NatsError, TimeoutError):
                 _log.warning("bus_left_undrained")  # the bus broke meanwhile; so it routes nothing here either
         if self._calls:
@@ -133,6 +144,13 @@ class Responder:
         for task, call in self._calls.items():
             if call.endpoint.kind.ends_with_its_caller:
                 self._stop(task, call)
+
+    async def _unsubscribe(self) -> None:
+        for subscription in self._subscriptions:
+            await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it bare
+
+    def _receive_directly(self, subject: str, reply: str, body: bytes, headers: bytes) -> None:
+        self._receive(f"peanut.{self._service}.{subject.removeprefix(self._direct)}", reply, body, headers)
 
     def _receive(self, subject: str, reply: str, body: bytes, headers: bytes) -> None:
         if not reply.startswith("_INBOX_"):
@@ -249,7 +267,9 @@ class Responder:
         self._stop(task, call)
 
     def _stall(self, task: asyncio.Task[None]) -> None:
-        call = self._calls[task]
+        call = self._calls.get(task)
+        if call is None:  # it has ended; somebody whom it began still wrote
+            return
         call.failure = ReaderStalled("Nothing was read of what was sent, and so it was stopped.")
         self._stop(task, call)
 

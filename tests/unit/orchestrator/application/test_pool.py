@@ -1,6 +1,7 @@
 """The pool: the registry as it is now, and the choice among those who fit."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from orchestrator.application.monitor import Monitor
 from orchestrator.application.pool import AgentInMaintenance, AgentsBusy, NoHealthyAgents, Pool
 from orchestrator.application.registry import AgentStore, Registry, Snapshot
 from orchestrator.domain.agent import Agent, AgentNotFound
+from orchestrator.domain.circuit import WARM_UP_S
 from shared.errors import InvalidFields
 from tests.unit.orchestrator.agents import NOW, FakeUpstream, agent, snapshot
 
@@ -141,6 +143,30 @@ async def test_who_goes_offline_is_not_chosen_any_more(world: World) -> None:
         await world.monitor.check("a")
 
     assert await world.picks(3) == "bbb"
+
+
+@pytest.mark.parametrize("weights", [(5, 1, 1), (3, 2, 1), (1, 1, 1), (10, 7, 3)])
+@pytest.mark.parametrize("picked_before", [0, 1, 2, 5])
+async def test_shares_of_a_whole_round_are_exact_after_any_of_them_has_failed_and_come_back(
+    world: World, weights: tuple[int, ...], picked_before: int
+) -> None:
+    agents = [agent(name, weight=weight) for name, weight in zip("abc", weights, strict=True)]
+    world.change(*agents)
+    for one in agents:
+        await world.picks(picked_before)
+        world.upstream.down.add(one.name)
+        for _ in range(3):
+            world.monitor.failed(one, "oops")
+        others = {each.name: each.weight for each in agents if each is not one}
+
+        while_it_is_out = await world.picks(sum(others.values()))
+        world.upstream.down.clear()
+        world.monitor.succeeded(one)
+        world.clock.now_s += WARM_UP_S + 1
+        whole_again = await world.picks(sum(weights))
+
+        assert Counter(while_it_is_out) == others
+        assert Counter(whole_again) == dict(zip("abc", weights, strict=True))
 
 
 async def test_new_weights_count_at_once(world: World) -> None:

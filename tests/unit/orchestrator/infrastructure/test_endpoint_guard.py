@@ -52,6 +52,18 @@ HOSTILE = [
     "http://[2002:a9fe:a9fe::]/",
     "http://[2001:0:a9fe:a9fe::]/",
     "http://[::169.254.169.254]/",
+    "http://[::ffff:0:169.254.169.254]/",
+    "http://[64:ff9b:1::a9fe:a9fe]/",
+    "http://[64:ff9b::7f00:1]:11434/",
+    "http://[2002:7f00:1::]:11434/",
+    "http://[2001:0:808:808::80ff:fffe]:11434/",
+    "http://[::127.0.0.1]:11434/",
+    "http://[0000:0000:0000:0000:0000:0000:0000:0001]:80/",
+    "http://[FD00:EC2::254]/",
+    "http://[ff02::1]/",
+    "http://\u2460\u2461\u2466.0.0.1/",
+    "http://localhost:4222/",
+    "http://localhost:2375/",
     "http://[fd00:ec2::254]/",
     "http://[fe80::1]/",
     "http://[fe80::1%25eth0]/",
@@ -180,6 +192,19 @@ async def test_an_allowed_name_may_not_lead_to_what_is_never_allowed(addresses: 
 async def test_an_entry_is_for_one_port_only() -> None:
     with pytest.raises(EndpointNotAllowed, match="add ollama:80 "):
         await guard(Names(ollama="172.18.0.5")).permit("http://ollama/")
+
+
+@pytest.mark.parametrize("port", [4222, 6222, 8222, 2375, 2376, 15222])
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "nats", "8.8.8.8", "public.example"])
+async def test_no_entry_opens_a_port_of_the_platforms_own(host: str, port: int) -> None:
+    names = Names(nats="172.18.0.3", public_example="93.184.216.34")
+    policy = EndpointPolicy([f"{name}:{port}" for name in ("127.0.0.1", "nats")], own_ports=[15222])
+    strict = EndpointGuard(policy, names.resolve)
+
+    with pytest.raises(EndpointNotAllowed, match=f"port {port} is the platform's own"):
+        await strict.permit(f"http://{host}:{port}/")
+    with pytest.raises(EndpointNotAllowed):
+        await strict.addresses(parse_endpoint(f"http://{host}:{port}/"))
 
 
 async def test_an_unknown_name_is_let_through_at_first_and_goes_nowhere() -> None:

@@ -18,7 +18,7 @@ from shared.ids import new_id
 MAX_HEADER_BYTES = 16 * 1024
 HEADERS_WITHIN_S = 10.0
 LINGER_S = 2.0
-LINGER_BYTES = 2 * 1024 * 1024
+LINGER_BYTES = 16 * 1024 * 1024
 """A client that still sends is cut off only after this: a reset would take the answer from it (RFC 9112, 9.6)."""
 MAX_WAITING_REQUESTS = 8
 """Requests sent ahead that are read while one is worked on: uvicorn stops at the first, and then hears of no end."""
@@ -51,7 +51,7 @@ class HeadTooSlow(Malformed):
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection. A head has 16 KiB and 10 s; what follows an answer is read for 2 s and 2 MiB at most."""
+    """One connection. A head has 16 KiB and 10 s; what follows an answer is read for 2 s and 16 MiB at most."""
 
     def __init__(self, admission: Connections, policy: Sequence[Header], **options: Any) -> None:
         super().__init__(**options)

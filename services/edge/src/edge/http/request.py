@@ -18,7 +18,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 MAX_BODY = 1024 * 1024
 MAX_BODY_OF_STRANGERS = 16 * 1024
-"""Reading 1 MiB of nested JSON takes a third of a second; that is for callers who are known."""
+"""Reading 1 MiB of JSON takes up to 60 ms; that is for callers who are known."""
 BODY_WITHIN_S = 30.0
 MAX_USER_AGENT = 256
 

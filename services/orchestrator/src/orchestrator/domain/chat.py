@@ -49,7 +49,7 @@ class Chat:
     @property
     def is_plain(self) -> bool:
         """Whether nothing but a text is wanted, as a dispatch does: an answer without one is of no use then."""
-        return not self.options and not self.passes_through
+        return not self.options and not self.passes_through and self.choices == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     choices: Sequence[Mapping[str, Any]] = ()
-    """OpenAI's choices: `{"index": …, "message": …, "finish_reason": …}`. Empty after a stream, and of a plain chat."""
+    """OpenAI's choices: `{"index": …, "message": …, "finish_reason": …}`. None after a stream, or of a plain chat."""
     body: bytes | None = None
     """The whole answer where it is OpenAI's already and is passed through."""
 

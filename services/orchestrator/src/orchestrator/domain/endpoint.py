@@ -68,6 +68,10 @@ _METADATA_NAMES = frozenset(
     }
 )
 
+# Where NATS (clients, cluster, leaf nodes, monitoring) and the Docker Engine (plain, TLS, Swarm) listen. Whoever could
+# have the platform speak to them by HTTP would be past its door.
+_PLATFORM_PORTS = frozenset({4222, 6222, 7422, 8222, 2375, 2376, 2377})
+
 # IANA's special-purpose registries for IPv4 and IPv6, and the clouds' metadata addresses.
 _NEVER_V4 = tuple(
     IPv4Network(network)
@@ -109,10 +113,14 @@ def reach_of(address: Address) -> Reach:
 
 
 class EndpointPolicy:
-    """Which endpoints may be used. `allowed` holds the `host:port` entries of private places that are wanted."""
+    """Which endpoints may be used. `allowed` holds the `host:port` entries of private places that are wanted.
 
-    def __init__(self, allowed: Iterable[str]) -> None:
+    No agent is at the ports of NATS and of the Docker Engine or at `own_ports`, whatever is allowed.
+    """
+
+    def __init__(self, allowed: Iterable[str], own_ports: Iterable[int] = ()) -> None:
         self._allowed = frozenset(allowed)
+        self._own_ports = _PLATFORM_PORTS.union(own_ports)
 
     def check_name(self, endpoint: Endpoint) -> None:
         """Raises EndpointNotAllowed for what needs no look-up to be refused."""
@@ -120,6 +128,8 @@ class EndpointPolicy:
             raise EndpointNotAllowed("it must begin with http:// or https://")
         if endpoint.host in _METADATA_NAMES:
             raise EndpointNotAllowed("it names a cloud's metadata service")
+        if endpoint.port in self._own_ports:
+            raise EndpointNotAllowed(f"port {endpoint.port} is the platform's own, NATS's or the Docker Engine's")
         if endpoint.literal is not None:
             self.check_addresses(endpoint, (endpoint.literal,))
 

@@ -10,7 +10,7 @@ import orjson
 
 from orchestrator.application.upstreams import Take, UpstreamFailure, UpstreamRefusal, UpstreamTimeout
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.chat import Chat, Completion, Delta, Embeddings, Inputs
+from orchestrator.domain.chat import Chat, Completion, Embeddings, Inputs
 from orchestrator.infrastructure.bus_answers import StreamedAnswer
 from orchestrator.infrastructure.dialects.embeddings import OpenAiEmbeddings
 from orchestrator.infrastructure.dialects.openai import OpenAi
@@ -63,7 +63,7 @@ class BusAgents:
                 if not streamed.has_begun and SEQUENCE not in said[0].headers:
                     call.is_over = True
                     completion = self._completion(said[0].body, chat)
-                    await take(steps_of(completion.choices) or [Delta(0, {"content": completion.text}, "stop")])
+                    await take(steps_of(completion))
                     return replace(completion, choices=(), body=None)
                 size += sum(len(one.body) for one in said)
                 if size > MAX_STREAM_BYTES:

@@ -61,7 +61,7 @@ class _Messages:
 
     def feed(self, piece: bytes) -> list[Frame]:
         """The message itself."""
-        return [Frame(piece, piece)]
+        return [(piece, piece)]
 
     def rest(self) -> list[Frame]:
         """Messages come whole."""

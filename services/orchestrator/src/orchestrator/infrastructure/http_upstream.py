@@ -124,7 +124,7 @@ class HttpUpstream:
                 silence.begins()
                 completion = self._completion(await answer.read(), chat)
                 silence.ends()
-                await take(steps_of(completion.choices))
+                await take(steps_of(completion))
                 return replace(completion, choices=(), body=None)
             reading = self._dialect.reading(chat)
             await _hand_on(answer, reading, take, silence)

@@ -1,7 +1,7 @@
 """Frames: what a streamed answer consists of, put together again wherever it was cut: events, or lines of JSON."""
 
 import re
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from orchestrator.application.upstreams import UpstreamFailure
 
@@ -12,13 +12,9 @@ _BOM = b"\xef\xbb\xbf"
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 
 
-class Frame(NamedTuple):
-    """A whole event or line."""
-
-    raw: bytes
-    """As it came, its end included."""
-    data: bytes | None
-    """What it says; None for an event without data, such as a comment that only shows that somebody is there."""
+Frame = tuple[bytes, bytes | None]
+"""A whole event or line: as it came, its end included, and what it says; None for one that says nothing, such as a
+comment, which only shows that somebody is there."""
 
 
 class Frames(Protocol):
@@ -47,11 +43,11 @@ class EventStream:
         stream = self._pending.joined(piece)
         if b"\r" not in stream:
             *blocks, rest = stream.split(b"\n\n")
-            frames = [Frame(block + b"\n\n", _data(block)) for block in blocks]
+            frames = [(block + b"\n\n", _data(block)) for block in blocks]
         else:
             frames, begin = [], 0
             for end in _BLANK_LINE.finditer(stream):
-                frames.append(Frame(stream[begin : end.end()], _data(stream[begin : end.start()])))
+                frames.append((stream[begin : end.end()], _data(stream[begin : end.start()])))
                 begin = end.end()
             rest = stream[begin:]
         self._pending.keep(rest)
@@ -60,7 +56,7 @@ class EventStream:
     def rest(self) -> list[Frame]:
         """The event whose blank line is missing, if any."""
         rest = self._pending.joined(b"")
-        return [Frame(rest + b"\n\n", _data(rest))] if rest.strip() else []
+        return [(rest + b"\n\n", _data(rest))] if rest.strip() else []
 
 
 class JsonLines:
@@ -76,12 +72,12 @@ class JsonLines:
             return []
         *lines, rest = self._pending.joined(piece).split(b"\n")
         self._pending.keep(rest)
-        return [Frame(line + b"\n", line.strip() or None) for line in lines]
+        return [(line + b"\n", line.strip() or None) for line in lines]
 
     def rest(self) -> list[Frame]:
         """The last line, if its end is missing."""
         rest = self._pending.joined(b"")
-        return [Frame(rest, rest.strip())] if rest.strip() else []
+        return [(rest, rest.strip())] if rest.strip() else []
 
 
 class _Pending:
@@ -99,7 +95,9 @@ class _Pending:
 
     def joined(self, piece: bytes) -> bytes:
         """All of it, without the byte order mark that the stream may begin with."""
-        stream = b"".join([*self._pieces, piece]) if self._pieces else piece
+        if not self._pieces and not self._is_beginning and len(piece) <= MAX_FRAME_BYTES:
+            return piece
+        stream = b"".join([*self._pieces, piece])
         if len(stream) > MAX_FRAME_BYTES:
             _require_bounded(max(map(len, stream.splitlines())))
         if self._is_beginning and len(stream) >= len(_BOM):
@@ -109,9 +107,11 @@ class _Pending:
 
     def keep(self, rest: bytes) -> None:
         """From now on only `rest` is pending."""
-        self._pieces.clear()
-        self._size = 0
-        self.add(rest)
+        if self._pieces:
+            self._pieces.clear()
+            self._size = 0
+        if rest:
+            self.add(rest)
 
 
 def _require_bounded(size: int) -> None:

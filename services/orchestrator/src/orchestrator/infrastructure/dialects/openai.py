@@ -68,8 +68,10 @@ class OpenAi:
         prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
         if chat.is_plain:
             choice = answer["choices"][0]
-            said = _content(choice["message"]["content"]) or ""
-            require_said(said, was_cut_off=choice.get("finish_reason") == "length")
+            content = choice["message"]["content"]
+            said = content if type(content) is str else _content(content) or ""
+            if choice.get("finish_reason") == "length":
+                require_said(said, was_cut_off=True)
             return Completion(said, prompt, completion)
         choices = [_choice(index, choice) for index, choice in enumerate(answer["choices"])]
         passed = body if chat.passes_through and _is_openais(answer) else None

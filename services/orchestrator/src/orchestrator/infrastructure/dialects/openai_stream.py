@@ -7,7 +7,7 @@ import orjson
 
 from orchestrator.application.upstreams import UpstreamFailure
 from orchestrator.domain.chat import Completion, Delta
-from orchestrator.infrastructure.dialects.frames import EventStream, Frame
+from orchestrator.infrastructure.dialects.frames import EventStream
 from orchestrator.infrastructure.dialects.parts import count, joined_texts, text
 from orchestrator.infrastructure.dialects.reading import NOT_OVER
 
@@ -49,7 +49,8 @@ class Chunks:
         choices: list[Any] = chunk.get("choices", []) if usage else chunk["choices"]
         for choice in choices:
             index = choice.get("index", 0)
-            self._begun.add(index)
+            if index not in self._begun:
+                self._begun.add(index)
             if choice.get("finish_reason") is not None:
                 self._finished.add(index)
         return choices
@@ -82,32 +83,32 @@ class PassedThrough:
     def feed(self, piece: bytes) -> bytes | None:
         """The events that have arrived; those that say nothing to the client are left out."""
         frames = self._frames.feed(piece)
-        return b"".join([frame.raw for frame in frames if self._passes(frame)]) if frames else None
+        return b"".join([raw for raw, data in frames if self._passes(data)]) if frames else None
 
     def rest(self) -> bytes | None:
         """The last event, if its end is missing."""
-        return b"".join([frame.raw for frame in self._frames.rest() if self._passes(frame)])
+        return b"".join([raw for raw, data in self._frames.rest() if self._passes(data)])
 
     def completion(self) -> Completion:
         """Without a text. Where the tokens were not told, each event with content counts as one."""
         prompt, completion = self._chunks.usage()
         return Completion("", prompt, completion if self._chunks.tokens else self._content_events)
 
-    def _passes(self, frame: Frame) -> bool:
-        if frame.data is None or self._chunks.is_over:
+    def _passes(self, data: bytes | None) -> bool:
+        chunks = self._chunks
+        if data is None or chunks.is_over:
             return False
-        choices = self._chunks.choices(frame.data)
-        if self._chunks.is_over:
-            return False
-        if not choices:
-            return self._wants_usage or self._chunks.tokens is None
-        self._content_events += any(map(_has_content, choices))
-        return True
+        choices = chunks.choices(data)
+        if choices:
+            if any(map(_has_content, choices)):
+                self._content_events += 1
+            return True
+        return not chunks.is_over and (self._wants_usage or chunks.tokens is None)
 
 
 def _has_content(choice: Any) -> bool:
     delta = choice.get("delta") or {}
-    return any(delta[name] for name in delta if name != "role")
+    return bool(delta.get("content")) or any(delta[name] for name in delta if name != "role")
 
 
 def _step(choice: Any) -> Delta:

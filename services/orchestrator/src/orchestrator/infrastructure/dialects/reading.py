@@ -67,11 +67,11 @@ class Steps:
     def feed(self, piece: bytes) -> Piece | None:
         """The steps that have arrived."""
         frames = self._frames.feed(piece)
-        return self._taken([frame.data for frame in frames]) if frames else None
+        return self._taken([data for _, data in frames]) if frames else None
 
     def rest(self) -> Piece | None:
         """The last steps."""
-        return self._taken([frame.data for frame in self._frames.rest()])
+        return self._taken([data for _, data in self._frames.rest()])
 
     def completion(self) -> Completion:
         """The text of the first choice, and the tokens; raises UpstreamRefusal as `Dialect.completion` does."""
@@ -99,9 +99,11 @@ class Steps:
                 self._texts.append(content)
 
 
-def steps_of(choices: Sequence[Mapping[str, Any]]) -> list[Delta]:
+def steps_of(completion: Completion) -> list[Delta]:
     """An answer that came as a whole, as steps."""
-    return [Delta(choice["index"], _step(choice["message"]), choice["finish_reason"]) for choice in choices]
+    if not completion.choices:  # as of a chat for whose choices nobody asks
+        return [Delta(0, {"role": "assistant", "content": completion.text}, "stop")]
+    return [Delta(choice["index"], _step(choice["message"]), choice["finish_reason"]) for choice in completion.choices]
 
 
 def _step(message: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,0 +1,156 @@
+"""Calls that a paused process gets, which stays in its queue group: others answer soon, and it begins nothing later."""
+
+import asyncio
+import signal
+import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from nats.aio.msg import Msg
+
+from shared.bus import Bus
+from shared.bus.requester import ReplicaSilent
+from shared.errors import RemoteFailure
+from tests.integration.bus import Nats, bus_as
+from tests.integration.shared.calls import DISPATCH, READ, STREAM, Text, within
+from tests.integration.shared.clients import client_as
+from tests.integration.shared.processes import said, serving_replicas, streamer
+
+Ask = Callable[[Bus], Awaitable[tuple[str, float]]]
+
+
+@pytest.fixture
+async def edge(nats: Nats) -> AsyncIterator[Bus]:
+    async with bus_as(nats, "edge") as bus:
+        yield bus
+
+
+@asynccontextmanager
+async def two_streamers(nats: Nats) -> AsyncIterator[tuple[Process, Process]]:
+    async with streamer(nats, "orchestrator-1") as one, streamer(nats, "orchestrator-2") as other:
+        await said(one, "ready")
+        await said(other, "ready")
+        yield one, other
+
+
+async def timed_dispatch(edge: Bus, work: str = "0") -> tuple[str, float]:
+    begin = time.monotonic()
+    answer = await edge.call(DISPATCH, Text(text=work), within(30))
+    return answer.text, time.monotonic() - begin
+
+
+async def timed_first_piece(edge: Bus) -> tuple[str, float]:
+    begin = time.monotonic()
+    async with edge.stream(STREAM, b"", within(30)) as inlet:
+        piece = await inlet.piece()
+    return (piece or b"").decode(), time.monotonic() - begin
+
+
+async def timed_read(edge: Bus) -> tuple[str, float]:
+    begin = time.monotonic()
+    answer = await edge.call(READ, Text(text="0"), within(30))
+    return answer.text, time.monotonic() - begin
+
+
+async def rest_of_output(process: Process) -> list[bytes]:
+    """All that it still says until it is told to end."""
+    process.terminate()
+    output, _ = await asyncio.wait_for(process.communicate(), 15)
+    return output.split()
+
+
+@pytest.mark.parametrize("ask", [timed_dispatch, timed_first_piece], ids=["dispatch", "stream"])
+async def test_no_work_waits_two_seconds_for_a_paused_replica_which_never_begins_it(
+    nats: Nats, edge: Bus, ask: Ask
+) -> None:
+    async with two_streamers(nats) as (paused, _):
+        paused.send_signal(signal.SIGSTOP)
+        answers = await asyncio.gather(*(ask(edge) for _ in range(20)))
+        paused.send_signal(signal.SIGCONT)
+        begun = await rest_of_output(paused)
+
+    assert {name for name, _ in answers} == {"orchestrator-2"}
+    assert max(seconds for _, seconds in answers) < 2
+    assert begun == []
+
+
+async def test_no_read_waits_two_seconds_for_a_paused_replica(nats: Nats, edge: Bus) -> None:
+    async with serving_replicas(nats, 2) as [paused, _]:
+        paused.send_signal(signal.SIGSTOP)
+        answers = await asyncio.gather(*(timed_read(edge) for _ in range(20)))
+
+    assert {name for name, _ in answers} == {"auth-2"}
+    assert max(seconds for _, seconds in answers) < 2
+
+
+async def test_what_was_begun_just_before_the_pause_is_done_by_another_and_stopped_when_the_first_wakes(
+    nats: Nats, edge: Bus
+) -> None:
+    async with two_streamers(nats) as replicas:
+        call = asyncio.create_task(timed_dispatch(edge, "0.6"))
+        working = {asyncio.create_task(said(replica, "working")): replica for replica in replicas}
+        [first], waiting = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+        working[first].send_signal(signal.SIGSTOP)
+        [second] = waiting
+        await second
+        name, seconds = await call
+        working[first].send_signal(signal.SIGCONT)
+        await said(working[first], "stopped")
+
+    assert (name, 1 < seconds < 3) == (f"orchestrator-{replicas.index(working[second]) + 1}", True)
+
+
+async def test_a_replica_that_is_alone_is_waited_for_and_begins_nothing_twice(nats: Nats, edge: Bus) -> None:
+    async with streamer(nats) as alone:
+        await said(alone, "ready")
+        call = asyncio.create_task(timed_dispatch(edge, "0.1"))
+        await said(alone, "working")
+        alone.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(1.3)
+        alone.send_signal(signal.SIGCONT)
+        name, _ = await call
+        output = await rest_of_output(alone)
+
+    assert (name, output) == ("orchestrator-1", [])
+
+
+async def test_a_replica_that_is_alone_and_stays_silent_leaves_the_outcome_open(nats: Nats, edge: Bus) -> None:
+    async with streamer(nats) as alone:
+        await said(alone, "ready")
+        alone.send_signal(signal.SIGSTOP)
+        begin = time.monotonic()
+        async with edge.stream(STREAM, b"", within(30)) as inlet:
+            with pytest.raises(ReplicaSilent):
+                await inlet.piece()
+
+    assert 2.5 < time.monotonic() - begin < 4
+
+
+async def test_a_call_to_one_replica_passes_the_same_gate_as_any_other(nats: Nats, edge: Bus) -> None:
+    async with streamer(nats) as replica:
+        await said(replica, "ready")
+        answer = await edge._requester.exchange(DISPATCH, b'{"text":"0"}', within(5), replica="orchestrator-1")
+        with pytest.raises(RemoteFailure) as caught:
+            await edge._requester.exchange(STREAM, b"", within(5), replica="orchestrator-1")
+
+    assert (answer, caught.value.code) == (b'{"text":"orchestrator-1"}', "malformed")
+
+
+async def test_who_is_not_a_replica_of_the_service_is_not_called(nats: Nats, edge: Bus) -> None:
+    async with client_as(nats, "orchestrator") as (client, refusals):
+
+        async def mislead(message: Msg) -> None:
+            await message.respond(b'{"id":"a.b","name":"orchestrator"}')
+
+        async def ignore(_message: Msg) -> None: ...
+
+        await client.subscribe("$SRV.PING.orchestrator", cb=mislead)
+        await client.subscribe(DISPATCH.subject, queue="orchestrator", cb=ignore)
+        assert await refusals.since_last_time() == []
+        before = edge._client.stats["out_msgs"]
+        with pytest.raises(ReplicaSilent) as caught:
+            await edge.call(DISPATCH, Text(), within(30))
+
+        assert (caught.value.other, edge._client.stats["out_msgs"] - before) == (None, 3)  # call, question, cancelling
