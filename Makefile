@@ -78,8 +78,8 @@ bench-peers: environment ## the same requests to LiteLLM and Portkey, which it i
 asvs: environment ## write docs/asvs.md anew: which test shows which requirement
 	@$(VENV)/python -m tests.asvs
 
-clean: ## remove the environment and caches; .env and data stay
-	@rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+clean: ## remove the environment, peers of the benchmark and caches; .env and data stay
+	@rm -rf .venv build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 environment:

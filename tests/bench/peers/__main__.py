@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.bench.system import running_system
 _KINDS = (replace(FIRST_TOKEN, streams=(1, 16, 64)), PACED, FLAT_OUT)
 _STREAM_KEYS = 4
 _WARM_UP_AT, _WARM_UP_S = 16, 3.0
+_PAUSE_S = 2.0  # lets one gateway's late work go before the next is measured
 _OURS = f"PeanutAgent, {WORKERS} + {WORKERS}"
 _UPSTREAM = "the provider alone"
 _OUTPUT = Path(__file__).parents[1] / "results" / "peers.json"
@@ -86,7 +88,7 @@ def _run(seconds: float) -> dict[Line, dict[str, Cell]]:
 def _installed() -> list[Peer]:
     """Those that can be installed; of the others it says so in a line."""
     installed: list[Peer] = []
-    for peer in (LiteLlm(), Portkey()):
+    for peer in (Portkey(), LiteLlm()):  # the one that stays busy after its rows comes last
         progress(f"installing {peer.name}")
         try:
             peer.install()
@@ -107,6 +109,7 @@ def _measured(
     for at in (1, 16, 64):
         for gateway, (row,) in rows.items():
             progress(f"{gateway} at {at}")
+            time.sleep(_PAUSE_S)
             measured = measure(_load(row, upstream, connections=at, seconds=seconds))
             line = cells.setdefault(("POST /v1/chat/completions", at), {})
             line[gateway] = Cell.of(measured, times_ms=measured.latency_ms)
@@ -114,6 +117,7 @@ def _measured(
         for at in kind.streams:
             for gateway, of_gateway in streams.items():
                 progress(f"{gateway}, {at} streams, {kind.title}")
+                time.sleep(_PAUSE_S)
                 streamed = measure_streams(_stream_load(of_gateway[number], upstream, streams=at, seconds=seconds))
                 is_first = kind.name == FIRST_TOKEN.name
                 title = f"streams, {kind.title}: chunks, {'first token' if is_first else 'delay'}"

@@ -23,7 +23,7 @@ class LiteLlm:
 
     def install(self) -> None:
         if not (_HOME / "bin" / "litellm").exists():
-            BUILD.mkdir(exist_ok=True)
+            BUILD.mkdir(parents=True, exist_ok=True)
             run_quietly([sys.executable, "-m", "venv", "--clear", str(_HOME)], cwd=BUILD)
             run_quietly([str(_HOME / "bin" / "pip"), "install", f"litellm[proxy]=={_VERSION}"], cwd=BUILD)
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tests.bench.processes import child
+from tests.bench.processes import PROJECT, child
 from tests.bench.rows import chat_request
 
-BUILD = Path(__file__).parent / "build"
+BUILD = PROJECT / "build" / "peers"
 """Where they are installed; git ignores it."""
 WORKERS = 2
 _INSTALLED_WITHIN_S = 900
