@@ -64,8 +64,8 @@ class _Task:
     intent: asyncio.Task[None] | None = None
     has_begun: bool = False
     """Whether the caller may have a part of an answer, so that no other agent can give another one."""
-    sent_bytes: int = 0
-    sent: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    sent: "_Sent | None" = None
+    """Of a stream: what of it has left."""
     began: float = field(default_factory=time.perf_counter)
 
     @property
@@ -77,6 +77,21 @@ class _Task:
     def latency_ms(self) -> float:
         """How long it has taken so far."""
         return (time.perf_counter() - self.began) * 1000
+
+
+class _Sent:
+    """How much has left of a stream, and its hash."""
+
+    __slots__ = ("hash", "size")
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+        self.size = 0
+
+    def add(self, sent: bytes) -> None:
+        """More of it has left."""
+        self.hash.update(sent)
+        self.size += len(sent)
 
 
 class Dispatching:
@@ -124,8 +139,9 @@ class Dispatching:
 
         The log has the intent before the listener has anything: without a receipt AuditUnavailable is raised instead.
         """
-        task = _Task(ChatOrder(chat), choice, request, context, lambda: None)
-        task.order = StreamOrder(chat, lambda agent: self._taking(task, agent, listener))
+        sent = _Sent()
+        order = StreamOrder(chat, lambda agent: self._taking(task, sent, agent, listener))
+        task = _Task(order, choice, request, context, lambda: None, sent=sent)
         try:
             return await self._recorded(task)
         finally:
@@ -221,12 +237,12 @@ class Dispatching:
         if len(task.attempts) > 1:
             return
         task.effect_begins()
-        if isinstance(task.order, StreamOrder):  # beside the agent's work, which takes longer
+        if task.sent is not None:  # beside the agent's work, which takes longer
             change = Change(Action.AGENT_REQUEST, Resource("agent", agent.id), _sizes(task.request))
             change.who = task.context.caller.principal
             task.intent = asyncio.create_task(self._trail.intend(change, task.context))
 
-    def _taking(self, task: _Task, agent: Agent, listener: Listener) -> Take:
+    def _taking(self, task: _Task, sent: _Sent, agent: Agent, listener: Listener) -> Take:
         attempt = task.attempts[-1]
 
         async def take(piece: Piece) -> None:
@@ -237,9 +253,7 @@ class Dispatching:
                 note_agent(agent.id)
                 task.has_begun = True
             attempt.spending.heard(likely_tokens_of(piece))
-            sent = await listener.take(agent, piece)
-            task.sent_bytes += len(sent)
-            task.sent.update(sent)
+            sent.add(await listener.take(agent, piece))
 
         return take
 
@@ -256,8 +270,8 @@ class Dispatching:
                 "attempts": len(attempts),
                 "agentsTried": [attempt.agent.id for attempt in attempts],
             }
-        if isinstance(task.order, StreamOrder):
-            details |= {"streamed": True, "answerBytes": task.sent_bytes, "answerSha256": task.sent.hexdigest()}
+        if task.sent is not None:
+            details |= {"streamed": True, "answerBytes": task.sent.size, "answerSha256": task.sent.hash.hexdigest()}
         change = Change(Action.AGENT_REQUEST, Resource("agent", resource), details, task.context.caller.principal)
         await self._trail.conclude(change, task.context, outcome)
 
