@@ -89,8 +89,14 @@ class Platform:
             yield client
 
     def pid(self, instance: str) -> int:
+        pid = self.pids()[instance]
+        assert pid is not None, f"{instance} does not run"
+        return pid
+
+    def pids(self) -> dict[str, int | None]:
+        """By instance; None while one is being started again."""
         state = json.loads((self.root / "data/run/state.json").read_text(encoding="utf-8"))
-        return next(int(each["pid"]) for each in state["processes"] if each["instance"] == instance)
+        return {each["instance"]: each["pid"] for each in state["processes"]}
 
     def send(self, instance: str, number: signal.Signals) -> int:
         """Sends a signal to a process and returns its id."""

@@ -447,7 +447,7 @@ async def test_what_cannot_be_an_idempotency_key_is_refused_rather_than_ignored(
         "limit=x",
         "cursor=forged",
         "unknown=1",
-        "type=bus",
+        "type=webhook",
     ],
 )
 async def test_a_bad_parameter_of_a_list_is_refused(query: str, operator: httpx.AsyncClient) -> None:

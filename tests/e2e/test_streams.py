@@ -203,7 +203,8 @@ async def test_a_stream_that_outlives_its_edge_ends_with_an_error(
                 ready = (await client.get("/ready")).status_code == 200
             except httpx.HTTPError:
                 return False
-        return ready and not pids & {installation.platform.pid(f"edge-{number}") for number in (1, 2)}
+        now = {installation.platform.pids()[f"edge-{number}"] for number in (1, 2)}
+        return ready and None not in now and not pids & now
 
     await eventually(are_back, within=20)
     assert b"outcome-unknown" in rest

@@ -119,8 +119,11 @@ class ReservedSpending(Spending):
     def answered(self, answer: Answer) -> None:
         """See Spending."""
         said = [answer.text] if isinstance(answer, Completion) else []
-        prompt_tokens = answer.prompt_tokens or likely_tokens(self._prompt)
-        self._used = prompt_tokens + (answer.completion_tokens or likely_tokens(said))
+        if not answer.prompt_tokens and not answer.completion_tokens:
+            self._used = likely_tokens([*self._prompt, *said])
+        else:
+            prompt_tokens = answer.prompt_tokens or likely_tokens(self._prompt)
+            self._used = prompt_tokens + (answer.completion_tokens or likely_tokens(said))
 
     def failed(self, failure: UpstreamFailure) -> None:
         """See Spending."""
