@@ -25,7 +25,7 @@ CALLS = frozenset(
 WAYS_OUT = {
     "shared.http.pool": {"ssl", "create_connection"},
     "shared.http.client": {"ssl"},
-    "shared.http.connection": {"ssl"},
+    "shared.http.connection": {"ssl", "socket"},  # names of a socket's options
     "shared.bus.transport": {"nats", "create_connection"},
     "orchestrator.infrastructure.endpoint_guard": {"socket", "getaddrinfo"},  # looks names up
     "orchestrator.infrastructure.guarded_http": {"shared.http"},
