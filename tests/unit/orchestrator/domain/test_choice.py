@@ -137,3 +137,41 @@ def test_following_the_same_changes_nothing() -> None:
         told += chosen.pick()
 
     assert told == picks(untouched, 14)
+
+
+class Plain:
+    """nginx's algorithm as it stands there, without anything remembered."""
+
+    def __init__(self, weights: list[int]) -> None:
+        self.weights = weights
+        self.current = [0] * len(weights)
+
+    def pick(self, may: set[int]) -> str:
+        for place in may:
+            self.current[place] += self.weights[place]
+        chosen = max(sorted(may), key=lambda place: self.current[place])
+        self.current[chosen] -= sum(self.weights[place] for place in may)
+        return chr(ord("a") + chosen)
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.data())
+def test_rounds_that_are_repeated_are_those_that_nginx_goes_through(weights: list[int], data: st.DataObject) -> None:
+    chosen, plain = rotation(*weights), Plain(weights)
+    everybody = set(range(len(weights)))
+
+    for _ in range(data.draw(st.integers(1, 4))):
+        count = data.draw(st.integers(0, 3 * sum(weights)))
+        assert picks(chosen, count) == "".join(plain.pick(everybody) for _ in range(count))
+        some = data.draw(st.sets(st.sampled_from(sorted(everybody)), min_size=1))
+        assert chosen.pick_among({chr(ord("a") + place) for place in some}.__contains__) == plain.pick(some)
+
+
+def test_who_joins_in_the_middle_of_a_repeated_round_finds_it_where_it_is() -> None:
+    repeating, new = rotation(5, 3, 2), rotation(5, 3, 2)
+    picks(repeating, 14)
+    picks(new, 4)
+
+    for chosen in (repeating, new):
+        chosen.follow("abcd", "abcd", [5, 3, 2, 4])
+
+    assert picks(repeating, 28) == picks(new, 28)
