@@ -137,13 +137,6 @@ async def test_an_answer_is_told_again_by_any_replica(one: Idempotency, other: I
     assert quick.asked == 1
 
 
-async def test_without_a_key_everything_is_done_anew(one: Idempotency, quick: Agent) -> None:
-    answers = [await ask(one, quick, "") for _ in range(2)]
-
-    assert quick.asked == 2
-    assert all("Idempotency-Replayed" not in (noted or {}) for _, noted in answers)
-
-
 async def test_another_body_under_the_same_key_is_refused_during_the_work_and_after_it(
     one: Idempotency, other: Idempotency, agent: Agent
 ) -> None:

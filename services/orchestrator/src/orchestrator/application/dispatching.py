@@ -37,7 +37,7 @@ class Listener(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answered:
     """The answer of the last agent that was tried, and how long all took."""
 
@@ -59,7 +59,7 @@ class _Task:
     choice: Choice
     request: bytes
     context: CallContext
-    effect_begins: Callable[[], None]
+    effect_begins: Callable[[], None] | None = None
     attempts: list[Attempt] = field(default_factory=list)
     intent: asyncio.Task[None] | None = None
     has_begun: bool = False
@@ -122,8 +122,7 @@ class Dispatching:
         choice: Choice,
         request: bytes,
         context: CallContext,
-        *,
-        effect_begins: Callable[[], None] = lambda: None,
+        effect_begins: Callable[[], None] | None = None,
     ) -> Answered:
         """Has an agent answer what was let in, and records that; `request` is what was asked as it came.
 
@@ -141,7 +140,7 @@ class Dispatching:
         """
         sent = _Sent()
         order = StreamOrder(chat, lambda agent: self._taking(task, sent, agent, listener))
-        task = _Task(order, choice, request, context, lambda: None, sent=sent)
+        task = _Task(order, choice, request, context, sent=sent)
         try:
             return await self._recorded(task)
         finally:
@@ -183,7 +182,7 @@ class Dispatching:
     async def _next(self, task: _Task) -> tuple[Work, Spending]:
         """Work for the next agent, with the tokens that it may use."""
         choice, context = task.choice, task.context
-        tried = [attempt.agent for attempt in task.attempts]
+        tried = [attempt.agent for attempt in task.attempts] if task.attempts else ()
         try:
             work = await self._pool.give(
                 choice.agent_id,
@@ -236,7 +235,8 @@ class Dispatching:
     def _effect_begins(self, task: _Task, agent: Agent) -> None:
         if len(task.attempts) > 1:
             return
-        task.effect_begins()
+        if task.effect_begins is not None:
+            task.effect_begins()
         if task.sent is not None:  # beside the agent's work, which takes longer
             change = Change(Action.AGENT_REQUEST, Resource("agent", agent.id), _sizes(task.request))
             change.who = task.context.caller.principal

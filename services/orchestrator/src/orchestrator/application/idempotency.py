@@ -92,15 +92,13 @@ class Idempotency:
         self._holders: set[str] = set()
 
     async def once(self, key: str, subject: str, body: bytes, context: CallContext, work: Work) -> bytes:
-        """The answer of `work`, or of the first request with this key; without a key, what `work` answers.
+        """The answer of `work`, or of the first request with this key.
 
         The outcome is stored before this returns. One that was stored is told again for KEEP, and noted as such; one
         that another is working on is waited for. The work goes on when its client leaves, until its deadline.
 
         Raises what `work` raises or has raised, IdempotencyKeyReused, OutcomeLost, TooManyKeys or DeadlinePassed.
         """
-        if not key:
-            return await work(Claim())
         request, holder = KeyedRequest.of(context.principal, key, subject, body), self._new_id()
         pause = FIRST_PAUSE_S
         record = await self._claim(request, holder)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from orchestrator.application.upstreams import Take, Upstream
 from orchestrator.domain.agent import Agent
@@ -14,8 +14,7 @@ SILENCE_S = 60.0
 Answer = Completion | Embeddings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(NamedTuple):
     """Which agents may be asked: the named one, or those of that model with all of these tags."""
 
     agent_id: str | None = None
@@ -45,7 +44,7 @@ class Order(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: each dispatch makes one, and that would take three times as long
 class ChatOrder:
     """A chat to be answered, whole."""
 
@@ -66,7 +65,7 @@ class ChatOrder:
         return await upstream.complete(agent, self.chat, within_s=within_s)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StreamOrder(ChatOrder):
     """A chat to be answered piece by piece; `take` has each of them from the agent that answers."""
 
@@ -77,7 +76,7 @@ class StreamOrder(ChatOrder):
         return await upstream.stream(agent, self.chat, self.take(agent), within_s=within_s, silence_s=SILENCE_S)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EmbeddingsOrder:
     """Texts whose embeddings are wanted."""
 

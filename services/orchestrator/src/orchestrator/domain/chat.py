@@ -17,7 +17,7 @@ Message = Mapping[str, Any]
 """A message as OpenAI has it: `role` and `content` (a text, or parts of one), and what belongs to calls of tools."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: each dispatch makes one, and that would take three times as long
 class Chat:
     """A conversation to be answered, the newest message last."""
 
@@ -52,7 +52,7 @@ class Chat:
         return not self.options and not self.passes_through and self.choices == 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as above
 class Completion:
     """What an agent answered. Token counts are zero where it does not say."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.application.conversations import Conversations, Turn
 from orchestrator.application.dispatching import Answered, Dispatching, require_may_dispatch
-from orchestrator.application.idempotency import Claim, Idempotency, require_no_key
+from orchestrator.application.idempotency import Idempotency, require_no_key
 from orchestrator.application.orders import ChatOrder, Choice
 from orchestrator.domain.chat import Chat, Completion, Message
 from orchestrator.interface.event_streams import Outlet, StreamNotPlain, TokenEvents
@@ -40,29 +40,41 @@ def dispatch_endpoints(
         return b""
 
     async def _whole(wish: Dispatch, body: bytes, context: CallContext) -> bytes:
-        async def work(claim: Claim) -> bytes:
-            await dispatching.admit(context)
-            async with conversations.turn(wish.session_id, wish.message, context) as turn:
-                order = ChatOrder(_chat(wish, turn.history))
-                answered = await dispatching.answer(
-                    order, _choice(wish), body, context, effect_begins=claim.effect_begins
-                )
-                _note_answer(turn, answered)
-            return dispatched(answered, request_id=context.request_id, session_id=turn.id, at=now())
+        if not context.idempotency_key:
+            return await _worked(wish, body, context)
+        return await idempotency.once(
+            context.idempotency_key,
+            DISPATCH.subject,
+            body,
+            context,
+            lambda claim: _worked(wish, body, context, claim.effect_begins),
+        )
 
-        return await idempotency.once(context.idempotency_key, DISPATCH.subject, body, context, work)
+    async def _worked(
+        wish: Dispatch, body: bytes, context: CallContext, effect_begins: Callable[[], None] | None = None
+    ) -> bytes:
+        await dispatching.admit(context)
+        if wish.session_id is None:
+            order = ChatOrder(_chat(wish, ()))
+            answered = await dispatching.answer(order, _choice(wish), body, context, effect_begins)
+            return dispatched(answered, request_id=context.request_id, session_id=None, at=now())
+        async with conversations.turn(wish.session_id, wish.message, context) as turn:
+            order = ChatOrder(_chat(wish, turn.history))
+            answered = await dispatching.answer(order, _choice(wish), body, context, effect_begins)
+            _note_answer(turn, answered)
+        return dispatched(answered, request_id=context.request_id, session_id=turn.id, at=now())
 
     return [DISPATCH.answered_in_bytes_by(dispatch), STREAM_DISPATCH.streamed_by(stream)]
 
 
 def _chat(wish: Dispatch, history: Sequence[Message]) -> Chat:
     """A context that is given stands for the history."""
-    before = [{"role": turn.role, "content": turn.content} for turn in wish.context] or history
+    before = [{"role": turn.role, "content": turn.content} for turn in wish.context] if wish.context else history
     return Chat(messages=[*before, {"role": "user", "content": wish.message}])
 
 
 def _choice(wish: Dispatch) -> Choice:
-    return Choice(agent_id=wish.agent_id, model=wish.model, tags=wish.tags)
+    return Choice(wish.agent_id, wish.model, wish.tags)
 
 
 def _note_answer(turn: Turn, answered: Answered) -> None:

@@ -107,14 +107,15 @@ def openai_endpoints(dispatching: Dispatching, pool: Pool, idempotency: Idempote
         *,
         written: Callable[[Answered], bytes],
     ) -> bytes:
-        async def work(claim: Claim) -> bytes:
+        async def work(claim: Claim | None) -> bytes:
             await dispatching.admit(context)
             choice = await _choice(model)
+            begins = None if claim is None else claim.effect_begins
             with _refusals_told():
-                return written(
-                    await dispatching.answer(order, choice, body, context, effect_begins=claim.effect_begins)
-                )
+                return written(await dispatching.answer(order, choice, body, context, begins))
 
+        if not context.idempotency_key:
+            return await work(None)
         return await idempotency.once(context.idempotency_key, subject, body, context, work)
 
     async def list_models(_body: bytes, context: CallContext) -> bytes:
