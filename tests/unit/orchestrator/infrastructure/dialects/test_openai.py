@@ -140,6 +140,14 @@ def test_choices_are_openais_whoever_made_them() -> None:
     ]
 
 
+@pytest.mark.parametrize("calls", [7, "no", {"id": "call:1"}, [7]])
+def test_calls_of_tools_that_are_none_are_no_answer(calls: object) -> None:
+    body = orjson.dumps({"choices": [{"message": {"content": "a", "tool_calls": calls}}]})
+
+    with pytest.raises(TypeError):
+        OpenAi().completion(body, THROUGH)
+
+
 @pytest.mark.parametrize("wish", [THROUGH, chat(user="u")])
 def test_more_choices_than_anybody_asks_for_are_no_answer(wish: Chat) -> None:
     with pytest.raises(ValueError, match="too many choices"):

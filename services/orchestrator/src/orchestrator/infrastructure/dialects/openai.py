@@ -105,7 +105,10 @@ def _content(content: object) -> str | None:
 def _choice(index: int, choice: Any) -> dict[str, Any]:
     """A choice as OpenAI has it."""
     message = choice["message"]
-    content = message.get("content") if message.get("tool_calls") else message["content"]
+    calls = message.get("tool_calls")
+    if calls and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
+        raise TypeError("no calls of tools")
+    content = message.get("content") if calls else message["content"]
     told: dict[str, Any] = {"role": "assistant", "content": _content(content)}
     for name in _SAID:
         if message.get(name):
