@@ -15,6 +15,7 @@ from orchestrator.domain.chat import Chat, Completion, Delta, Inputs, Piece
 from orchestrator.infrastructure import bus_agents
 from orchestrator.infrastructure.bus_agents import BusAgents
 from shared.bus import Bus
+from shared.errors import TooLarge, Unavailable
 from tests.integration.bus import BUS_AGENTS, Nats, bus_as
 from tests.integration.orchestrator.agents_on_the_bus import COMPLETION, OnTheBus, hangs, on_the_bus, word
 from tests.integration.shared.clients import client_as, may_publish, may_subscribe
@@ -383,20 +384,30 @@ async def test_a_flood_ends_its_call_and_nothing_else(nats: Nats, upstream: BusA
     assert other.text == "Good day."
 
 
-async def test_a_reader_that_wants_no_more_ends_it(nats: Nats, upstream: BusAgents) -> None:
-    class Enough(Exception):
-        pass
+class Enough(Exception):
+    pass
 
+
+@pytest.mark.parametrize(
+    "why",
+    [Enough(), TooLarge("A piece is too large."), Unavailable("Not written down.")],
+    ids=lambda why: type(why).__name__,
+)
+async def test_a_reader_that_wants_no_more_ends_it_for_its_own_reason(
+    nats: Nats, upstream: BusAgents, why: Exception
+) -> None:
     async def endless(there: OnTheBus, message: Msg) -> None:
         await there.say(message.reply, word("on and "), Seq=1)
 
     async def take(_piece: Piece) -> None:
-        raise Enough
+        raise why
 
     async with on_the_bus(nats, ID, endless) as there:
-        with pytest.raises(Enough):
+        with pytest.raises(type(why)) as caught:
             await upstream.stream(AGENT, CHAT, take, within_s=5, silence_s=5)
         await until(lambda: len(there.cancelled) == 1)
+
+    assert caught.value is why
 
 
 async def test_embeddings_are_in_the_order_of_their_inputs(nats: Nats, upstream: BusAgents) -> None:

@@ -1,6 +1,7 @@
 """What the orchestrator answers in the words of OpenAI's API: chat completions, embeddings and models.
 
-Requests are passed on to agents with what is not known here; only what decides something is looked at.
+Requests are passed on to agents with what is not known here; only what decides something is looked at. Lists are read
+up to their first mistake: a body has room for half a million, and telling them all would take seconds.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -53,8 +54,8 @@ class ChatMessage(OpenAiMessage):
     """One message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | Annotated[list[ContentPart], Field(max_length=1000)] | None = None
-    tool_calls: Annotated[list[ToolCall], Field(max_length=1000)] | None = None
+    content: str | Annotated[list[ContentPart], Field(max_length=1000, fail_fast=True)] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=1000, fail_fast=True)] | None = None
     tool_call_id: str | None = None
 
     @model_validator(mode="after")
@@ -117,7 +118,7 @@ class ChatRequest(OpenAiMessage):
     """A chat to be completed. What OpenAI's API knows beside these fields is passed on."""
 
     model: ModelName = Field(description="`auto`, or a model that an agent serves: one of those is chosen")
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000, fail_fast=True)]
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -160,9 +161,14 @@ class EmbeddingsRequest(OpenAiMessage):
     model: ModelName
     input: (
         Annotated[str, Field(min_length=1)]
-        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=MAX_INPUTS)]
-        | Annotated[list[int], Field(min_length=1, max_length=8192)]
-        | Annotated[list[list[int]], Field(min_length=1, max_length=MAX_INPUTS)]
+        | Annotated[
+            list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True)
+        ]
+        | Annotated[list[int], Field(min_length=1, max_length=8192, fail_fast=True)]
+        | Annotated[
+            list[Annotated[list[int], Field(fail_fast=True)]],
+            Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True),
+        ]
     )
     encoding_format: Literal["float", "base64"] | None = None
 

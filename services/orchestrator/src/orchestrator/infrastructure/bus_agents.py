@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from itertools import takewhile
 
@@ -92,9 +92,8 @@ class BusAgents:
 
     async def probe(self, agent: Agent, *, within_s: float) -> str:
         """Asks whether it is there; raises UpstreamFailure. No process of it on the bus is known at once."""
-        with _told():
-            async with self._talk(agent, "probe", b"", within_s) as talk:
-                await _Call(talk, within_s).answer()
+        async with self._talk(agent, "probe", b"", within_s) as talk:
+            await _Call(talk, within_s).answer()
         return "Answers."
 
     def _request(self, agent: Agent, chat: Chat, *, streams: bool) -> bytes:
@@ -110,22 +109,24 @@ class BusAgents:
     @asynccontextmanager
     async def _asked(self, agent: Agent, verb: str, request: bytes, within_s: float) -> AsyncIterator["_Call"]:
         """A call under way. An agent whose answer nobody waits for any more is told so."""
-        with _told():
-            async with self._talk(agent, verb, request, within_s) as talk:
-                call = _Call(talk, within_s)
-                watch = asyncio.create_task(self._watch(agent, talk))
-                try:
-                    yield call
-                finally:
-                    watch.cancel()
-                    if not call.is_over:
-                        await self._bus.publish(agent_subject(agent.id, "cancel"), talk.reply.encode())
+        async with self._talk(agent, verb, request, within_s) as talk:
+            call = _Call(talk, within_s)
+            watch = asyncio.create_task(self._watch(agent, talk))
+            try:
+                yield call
+            finally:
+                watch.cancel()
+                if not call.is_over:
+                    await self._bus.publish(agent_subject(agent.id, "cancel"), talk.reply.encode())
 
     @asynccontextmanager
     async def _talk(self, agent: Agent, verb: str, body: bytes, within_s: float) -> AsyncIterator[Talk]:
         headers = {DEADLINE: str(unix_ms() + int(within_s * 1000))}
         subject = agent_subject(agent.id, verb)
-        async with self._bus.talk(subject, body, headers, who=agent.id, max_unread=MAX_UNREAD) as talk:
+        async with AsyncExitStack() as stack:
+            with _told():  # and not around the block: what that raises is not said of the talk
+                talking = self._bus.talk(subject, body, headers, who=agent.id, max_unread=MAX_UNREAD)
+                talk = await stack.enter_async_context(talking)
             yield talk
 
     async def _watch(self, agent: Agent, talk: Talk) -> None:
@@ -163,7 +164,8 @@ class _Call:
 
     async def heard(self, silence_s: float) -> list[Said]:
         """What the agent has said since; its failure is raised once all before it was handed out."""
-        said = [self._failed] if self._failed else await self._waited_for(silence_s)
+        with _told():
+            said = [self._failed] if self._failed else await self._waited_for(silence_s)
         good = list(takewhile(lambda one: ERROR not in one.headers, said))
         if len(good) < len(said):
             self.is_over = True

@@ -140,6 +140,20 @@ def test_choices_are_openais_whoever_made_them() -> None:
     ]
 
 
+@pytest.mark.parametrize("calls", [7, "no", {"id": "call:1"}, [7]])
+def test_calls_of_tools_that_are_none_are_no_answer(calls: object) -> None:
+    body = orjson.dumps({"choices": [{"message": {"content": "a", "tool_calls": calls}}]})
+
+    with pytest.raises(TypeError):
+        OpenAi().completion(body, THROUGH)
+
+
+@pytest.mark.parametrize("wish", [THROUGH, chat(user="u")])
+def test_more_choices_than_anybody_asks_for_are_no_answer(wish: Chat) -> None:
+    with pytest.raises(ValueError, match="too many choices"):
+        OpenAi().completion(orjson.dumps({**ANSWER, "choices": [CHOICE] * 17}), wish)
+
+
 @pytest.mark.parametrize(
     ("reason", "told"),
     [(None, "stop"), ("eos", "stop"), ("model_length", "length"), ("content_filter", "content_filter")],
@@ -249,6 +263,7 @@ def test_an_error_instead_of_an_event_breaks_the_answer_off(wish: Chat) -> None:
         b'{"choices": [{"index": []}]}',
         b"[" * 100000,
         b'{"choices": [], "usage": 7}',
+        b'{"choices": [' + b"{}," * 16 + b"{}]}",
     ],
 )
 def test_an_event_that_is_none_is_refused(wish: Chat, data: bytes) -> None:

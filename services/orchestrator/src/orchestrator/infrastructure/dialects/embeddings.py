@@ -1,6 +1,5 @@
 """Embeddings, as the servers that have them are asked for some."""
 
-from math import isfinite
 from typing import Any, Protocol
 
 import orjson
@@ -9,6 +8,9 @@ from orchestrator.domain.agent import Agent
 from orchestrator.domain.chat import Embeddings, Inputs
 from orchestrator.infrastructure.dialects.options import HINTS, cannot, require_off
 from orchestrator.infrastructure.dialects.parts import count
+
+_LARGEST = (2 - 2**-23) * 2.0**127
+"""Of the numbers of 32 bits, as which clients may want them."""
 
 
 class EmbeddingDialect(Protocol):
@@ -75,6 +77,6 @@ def texts(inputs: Inputs, type: str) -> list[str]:
 def _vector(numbers: Any) -> list[float]:
     if not numbers or not isinstance(numbers, list) or not all(type(number) in (float, int) for number in numbers):
         raise ValueError("no vector")
-    if not all(map(isfinite, numbers)):
-        raise ValueError("not a finite number")
+    if not all(-_LARGEST <= number <= _LARGEST for number in numbers):
+        raise ValueError("a number of more than 32 bits, or none")
     return numbers

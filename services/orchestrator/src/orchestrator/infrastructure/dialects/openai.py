@@ -12,7 +12,7 @@ from orchestrator.infrastructure.dialects.embeddings import EmbeddingDialect, Op
 from orchestrator.infrastructure.dialects.frames import EventStream
 from orchestrator.infrastructure.dialects.openai_stream import FINISH_REASONS, Chunks, PassedThrough
 from orchestrator.infrastructure.dialects.options import LIMITS, temperature, token_limit
-from orchestrator.infrastructure.dialects.parts import count, joined_texts, require_said, text
+from orchestrator.infrastructure.dialects.parts import count, joined_texts, require_few, require_said, text
 from orchestrator.infrastructure.dialects.reading import Reading, Steps
 
 _SAID = ("tool_calls", "function_call", "refusal", "annotations", "audio")
@@ -73,6 +73,7 @@ class OpenAi:
             if choice.get("finish_reason") == "length":
                 require_said(said, was_cut_off=True)
             return Completion(said, prompt, completion)
+        require_few(answer["choices"])
         choices = [_choice(index, choice) for index, choice in enumerate(answer["choices"])]
         passed = body if chat.passes_through and _is_openais(answer) else None
         return Completion(choices[0]["message"]["content"] or "", prompt, completion, choices, passed)
@@ -104,7 +105,10 @@ def _content(content: object) -> str | None:
 def _choice(index: int, choice: Any) -> dict[str, Any]:
     """A choice as OpenAI has it."""
     message = choice["message"]
-    content = message.get("content") if message.get("tool_calls") else message["content"]
+    calls = message.get("tool_calls")
+    if calls and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
+        raise TypeError("no calls of tools")
+    content = message.get("content") if calls else message["content"]
     told: dict[str, Any] = {"role": "assistant", "content": _content(content)}
     for name in _SAID:
         if message.get(name):

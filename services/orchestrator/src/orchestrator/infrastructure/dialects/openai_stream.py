@@ -8,7 +8,7 @@ import orjson
 from orchestrator.application.upstreams import UpstreamFailure
 from orchestrator.domain.chat import Completion, Delta
 from orchestrator.infrastructure.dialects.frames import EventStream
-from orchestrator.infrastructure.dialects.parts import count, joined_texts, text
+from orchestrator.infrastructure.dialects.parts import count, joined_texts, require_few, text
 from orchestrator.infrastructure.dialects.reading import NOT_OVER
 
 DONE = b"[DONE]"
@@ -47,6 +47,7 @@ class Chunks:
         if usage:
             self.tokens = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
         choices: list[Any] = chunk.get("choices", []) if usage else chunk["choices"]
+        require_few(choices)
         for choice in choices:
             index = choice.get("index", 0)
             if index not in self._begun:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from orchestrator.application.upstreams import UpstreamRefusal
+from shared.contracts.openai import MAX_CHOICES
 
 MAX_TOKEN_COUNT = 2**52 - 1
 """The sum of two is a number that every reader of JSON knows (RFC 8259 section 6)."""
@@ -26,6 +27,12 @@ def joined_texts(parts: object) -> str:
     if not isinstance(parts, list):
         raise TypeError("not a list")
     return "".join([text(part["text"]) for part in parts if part["type"] == "text"])
+
+
+def require_few(choices: Any) -> None:
+    """Raises ValueError for more choices than any chat asks for: a megabyte has room for 300,000, each of them work."""
+    if len(choices) > MAX_CHOICES:
+        raise ValueError("too many choices")
 
 
 def count(value: object) -> int:
