@@ -69,6 +69,8 @@ def test_inputs_are_estimated_by_their_text_or_their_tokens(inputs: list[Any], t
         ([Delta(0, {"content": "four letters, many times"})], 6),
         ([Delta(0, {}, "stop")], 1),
         (b'data: {"a": 1}\n\ndata: {"b": 2}\n\n', 2),
+        (b"data: " + b"x" * 400 + b"\n\n", 1),
+        (b"data: " + b"x" * 4504 + b"\n\n", 1000),
     ],
 )
 def test_a_piece_is_estimated_by_its_steps_or_its_bytes(piece: Any, tokens: int) -> None:

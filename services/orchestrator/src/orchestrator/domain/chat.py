@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from orchestrator.domain.budget import TOKENS_PER_MESSAGE, bytes_of, likely_tokens
+from orchestrator.domain.budget import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE, bytes_of, likely_tokens
 
 TOKENS_PER_PICTURE = 16_384
 """More than any model makes of a picture, a sound or a file, which may stand there as an address."""
 TOKENS_PER_OPTIONS = 1024
 """More than any model is told of its own about tools and forms of answers."""
+BYTES_OF_EVENT = 512
+"""More than usually stands around the words in an event of OpenAI's API."""
 
 Message = Mapping[str, Any]
 """A message as OpenAI has it: `role` and `content` (a text, or parts of one), and what belongs to calls of tools."""
@@ -87,7 +89,8 @@ Piece = Sequence[Delta] | bytes
 def likely_tokens_of(piece: Piece) -> int:
     """An estimate of how many tokens a piece is: one for each step or event, or by bytes where that is more."""
     if isinstance(piece, bytes):
-        return piece.count(b"data:")
+        events = piece.count(b"data:")
+        return max(events, (len(piece) - events * BYTES_OF_EVENT) // BYTES_PER_TOKEN)
     return max(len(piece), likely_tokens([delta.content for delta in piece]))
 
 
