@@ -8,6 +8,8 @@ import orjson
 
 from orchestrator.domain.budget import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE, bytes_of, likely_tokens
 
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""The options that say how many tokens an answer may have."""
 TOKENS_PER_PICTURE = 16_384
 """More than any model makes of a picture, a sound or a file, which may stand there as an address."""
 TOKENS_PER_OPTIONS = 1024
@@ -42,9 +44,14 @@ class Chat:
             texts += [orjson.dumps(self.options[name]).decode() for name in _COSTLY if name in self.options]
         return texts
 
+    def token_limit(self, max_tokens: int) -> int:
+        """How many tokens an answer may have: what is asked for, and never more than the agent's `max_tokens`."""
+        limits = [self.options.get(name) for name in LIMITS] if self.options else []
+        return min([max_tokens, *(limit for limit in limits if type(limit) is int)])
+
     def most_tokens(self, max_tokens: int) -> int:
         """An upper bound of what answering it uses: no token is shorter than a byte, and each answer has its end."""
-        most = bytes_of(self.texts) + TOKENS_PER_MESSAGE * len(self.messages) + max_tokens
+        most = bytes_of(self.texts) + TOKENS_PER_MESSAGE * len(self.messages) + self.token_limit(max_tokens)
         most += TOKENS_PER_PICTURE * sum(map(_pictures_in, self.messages))
         return (most + TOKENS_PER_OPTIONS if self.options else most) * self.choices
 
