@@ -288,10 +288,11 @@ def test_a_streamed_dispatch_needs_a_text_too() -> None:
     assert read(OpenAi(), chat(user="u"), *stream)[1].text == ""
 
 
-def test_a_text_that_never_ends_is_left() -> None:
+@pytest.mark.parametrize("character", ["x", "€"])
+def test_a_text_that_never_ends_is_left(character: str) -> None:
     reading = OpenAi().reading(chat(user="u"))
     for _ in range(MAX_TEXT // 100_000):
-        reading.feed(event(step("x" * 100_000)))
+        reading.feed(event(step(character * (100_000 // len(character.encode())))))
 
     with pytest.raises(UpstreamFailure, match="longer than 4 MiB"):
-        reading.feed(event(step("x" * 100_000)))
+        reading.feed(event(step(character * (100_000 // len(character.encode())))))
