@@ -25,6 +25,15 @@ def test_each_message_costs_its_bytes_and_its_frame() -> None:
     assert Chat(messages=said("ä", "b")).most_tokens(10) == 2 + 16 + 1 + 16 + 10
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize(("asked", "counts"), [(3, 3), (500, 100), (None, 100)])
+def test_an_answer_is_as_long_as_is_asked_for_and_the_agent_may(name: str, asked: int | None, counts: int) -> None:
+    chat = Chat(messages=said("Hello"), options={name: asked})
+
+    assert chat.token_limit(100) == counts
+    assert chat.most_tokens(100) == Chat(messages=said("Hello"), options={"user": "u"}).most_tokens(counts)
+
+
 def test_each_wanted_choice_costs_the_whole() -> None:
     one = Chat(messages=said("Hello"))
     three = Chat(messages=said("Hello"), choices=3)
@@ -69,6 +78,8 @@ def test_inputs_are_estimated_by_their_text_or_their_tokens(inputs: list[Any], t
         ([Delta(0, {"content": "four letters, many times"})], 6),
         ([Delta(0, {}, "stop")], 1),
         (b'data: {"a": 1}\n\ndata: {"b": 2}\n\n', 2),
+        (b"data: " + b"x" * 400 + b"\n\n", 1),
+        (b"data: " + b"x" * 4504 + b"\n\n", 1000),
     ],
 )
 def test_a_piece_is_estimated_by_its_steps_or_its_bytes(piece: Any, tokens: int) -> None:

@@ -6,12 +6,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from orchestrator.domain.budget import TOKENS_PER_MESSAGE, bytes_of, likely_tokens
+from orchestrator.domain.budget import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE, bytes_of, likely_tokens
 
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""The options that say how many tokens an answer may have."""
 TOKENS_PER_PICTURE = 16_384
 """More than any model makes of a picture, a sound or a file, which may stand there as an address."""
 TOKENS_PER_OPTIONS = 1024
 """More than any model is told of its own about tools and forms of answers."""
+BYTES_OF_EVENT = 512
+"""More than usually stands around the words in an event of OpenAI's API."""
 
 Message = Mapping[str, Any]
 """A message as OpenAI has it: `role` and `content` (a text, or parts of one), and what belongs to calls of tools."""
@@ -40,9 +44,14 @@ class Chat:
             texts += [orjson.dumps(self.options[name]).decode() for name in _COSTLY if name in self.options]
         return texts
 
+    def token_limit(self, max_tokens: int) -> int:
+        """How many tokens an answer may have: what is asked for, and never more than the agent's `max_tokens`."""
+        limits = [self.options.get(name) for name in LIMITS] if self.options else []
+        return min([max_tokens, *(limit for limit in limits if type(limit) is int)])
+
     def most_tokens(self, max_tokens: int) -> int:
         """An upper bound of what answering it uses: no token is shorter than a byte, and each answer has its end."""
-        most = bytes_of(self.texts) + TOKENS_PER_MESSAGE * len(self.messages) + max_tokens
+        most = bytes_of(self.texts) + TOKENS_PER_MESSAGE * len(self.messages) + self.token_limit(max_tokens)
         most += TOKENS_PER_PICTURE * sum(map(_pictures_in, self.messages))
         return (most + TOKENS_PER_OPTIONS if self.options else most) * self.choices
 
@@ -87,7 +96,8 @@ Piece = Sequence[Delta] | bytes
 def likely_tokens_of(piece: Piece) -> int:
     """An estimate of how many tokens a piece is: one for each step or event, or by bytes where that is more."""
     if isinstance(piece, bytes):
-        return piece.count(b"data:")
+        events = piece.count(b"data:")
+        return max(events, (len(piece) - events * BYTES_OF_EVENT) // BYTES_PER_TOKEN)
     return max(len(piece), likely_tokens([delta.content for delta in piece]))
 
 

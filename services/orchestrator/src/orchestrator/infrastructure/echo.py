@@ -8,9 +8,9 @@ from typing import Any
 
 from orchestrator.application.upstreams import Take
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.chat import Chat, Completion, Delta, Embeddings, Inputs, text_of
+from orchestrator.domain.chat import LIMITS, Chat, Completion, Delta, Embeddings, Inputs, text_of
 from orchestrator.infrastructure.dialects.embeddings import texts
-from orchestrator.infrastructure.dialects.options import LIMITS, NOT_OPENAIS, cannot, stops
+from orchestrator.infrastructure.dialects.options import NOT_OPENAIS, cannot, stops
 from orchestrator.infrastructure.dialects.parts import NOT_UNDERSTOOD
 from orchestrator.infrastructure.side_by_side import completed, streamed
 

@@ -199,6 +199,15 @@ def test_an_event_without_choices_that_tells_no_tokens_passes() -> None:
     assert (completion.prompt_tokens, completion.completion_tokens) == (0, 2)
 
 
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 9, "completion_tokens": 0}, {"completion_tokens": -3}, {"x": 1}])
+def test_a_stream_with_content_has_tokens_whatever_is_told(usage: dict[str, int]) -> None:
+    stream = [event(step("Good ")), event(step("day. " * 900)), event(step(reason="stop")), event(usage=usage), DONE]
+
+    completion = passed(OpenAi(), THROUGH, *stream)[1]
+
+    assert 900 < completion.completion_tokens < 1200
+
+
 def test_what_was_thought_passes_only_as_bytes() -> None:
     thought = event(step(reasoning_content="Hm."))
 
@@ -279,10 +288,11 @@ def test_a_streamed_dispatch_needs_a_text_too() -> None:
     assert read(OpenAi(), chat(user="u"), *stream)[1].text == ""
 
 
-def test_a_text_that_never_ends_is_left() -> None:
+@pytest.mark.parametrize("character", ["x", "€"])
+def test_a_text_that_never_ends_is_left(character: str) -> None:
     reading = OpenAi().reading(chat(user="u"))
     for _ in range(MAX_TEXT // 100_000):
-        reading.feed(event(step("x" * 100_000)))
+        reading.feed(event(step(character * (100_000 // len(character.encode())))))
 
     with pytest.raises(UpstreamFailure, match="longer than 4 MiB"):
-        reading.feed(event(step("x" * 100_000)))
+        reading.feed(event(step(character * (100_000 // len(character.encode())))))

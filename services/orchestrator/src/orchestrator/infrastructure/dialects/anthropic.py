@@ -22,7 +22,6 @@ from orchestrator.infrastructure.dialects.options import (
     schema_of,
     stops,
     temperature,
-    token_limit,
     wishes,
 )
 from orchestrator.infrastructure.dialects.parts import count, joined_texts, require_said, text
@@ -56,7 +55,11 @@ class Anthropic:
     def request(self, agent: Agent, chat: Chat, refused: Collection[str], *, streams: bool) -> bytes:
         """The body of POST /v1/messages. Instructions stand beside the conversation there, wherever they stood."""
         system, turns = conversation(chat.messages)
-        fields: dict[str, Any] = {"model": agent.model, "max_tokens": token_limit(agent, chat), "messages": turns}
+        fields: dict[str, Any] = {
+            "model": agent.model,
+            "max_tokens": chat.token_limit(agent.max_tokens),
+            "messages": turns,
+        }
         for name, value in wishes(chat, _ELSEWHERE):
             _add(fields, name, value)
         if choice := _tool_choice(chat, has_tools="tools" in fields):

@@ -21,7 +21,6 @@ from orchestrator.infrastructure.dialects.options import (
     schema_of,
     stops,
     temperature,
-    token_limit,
     wishes,
 )
 from orchestrator.infrastructure.dialects.parts import count, require_said, text
@@ -64,7 +63,7 @@ class Ollama:
             "model": agent.model,
             "messages": conversation(chat.messages),
             "stream": streams,
-            "options": {"temperature": temperature(agent, chat), "num_predict": token_limit(agent, chat)},
+            "options": {"temperature": temperature(agent, chat), "num_predict": chat.token_limit(agent.max_tokens)},
         }
         for name, value in wishes(chat, _HINTS):
             _add(fields, name, value)

@@ -6,12 +6,12 @@ from typing import Any
 import orjson
 
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.chat import Chat, Completion
+from orchestrator.domain.chat import LIMITS, Chat, Completion
 from orchestrator.infrastructure.dialects.dialect import Headers, ModelPage, bearer
 from orchestrator.infrastructure.dialects.embeddings import EmbeddingDialect, OpenAiEmbeddings
 from orchestrator.infrastructure.dialects.frames import EventStream
 from orchestrator.infrastructure.dialects.openai_stream import FINISH_REASONS, Chunks, PassedThrough
-from orchestrator.infrastructure.dialects.options import LIMITS, temperature, token_limit
+from orchestrator.infrastructure.dialects.options import temperature
 from orchestrator.infrastructure.dialects.parts import count, joined_texts, require_few, require_said, text
 from orchestrator.infrastructure.dialects.reading import Reading, Steps
 
@@ -49,7 +49,7 @@ class OpenAi:
         }
         if chat.options:
             others = {name: value for name, value in chat.options.items() if name not in LIMITS}
-            fields |= {limit: token_limit(agent, chat), "temperature": temperature(agent, chat)}
+            fields |= {limit: chat.token_limit(agent.max_tokens), "temperature": temperature(agent, chat)}
             fields = {**others, **fields}
         if "temperature" in refused:
             del fields["temperature"]

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from orchestrator.application.upstreams import UpstreamFailure
-from orchestrator.domain.chat import Completion, Delta
+from orchestrator.domain.chat import Completion, Delta, likely_tokens_of
 from orchestrator.infrastructure.dialects.frames import EventStream
 from orchestrator.infrastructure.dialects.parts import count, joined_texts, require_few, text
 from orchestrator.infrastructure.dialects.reading import NOT_OVER
@@ -74,7 +74,7 @@ class PassedThrough:
         self._frames = frames
         self._chunks = chunks
         self._wants_usage = wants_usage
-        self._content_events = 0
+        self._likely_tokens = 0
 
     @property
     def is_over(self) -> bool:
@@ -84,25 +84,25 @@ class PassedThrough:
     def feed(self, piece: bytes) -> bytes | None:
         """The events that have arrived; those that say nothing to the client are left out."""
         frames = self._frames.feed(piece)
-        return b"".join([raw for raw, data in frames if self._passes(data)]) if frames else None
+        return b"".join([raw for raw, data in frames if self._passes(raw, data)]) if frames else None
 
     def rest(self) -> bytes | None:
         """The last event, if its end is missing."""
-        return b"".join([raw for raw, data in self._frames.rest() if self._passes(data)])
+        return b"".join([raw for raw, data in self._frames.rest() if self._passes(raw, data)])
 
     def completion(self) -> Completion:
-        """Without a text. Where the tokens were not told, each event with content counts as one."""
+        """Without a text. Where the answer's tokens were not told, they are estimated from the events with content."""
         prompt, completion = self._chunks.usage()
-        return Completion("", prompt, completion if self._chunks.tokens else self._content_events)
+        return Completion("", prompt, completion or self._likely_tokens)
 
-    def _passes(self, data: bytes | None) -> bool:
+    def _passes(self, raw: bytes, data: bytes | None) -> bool:
         chunks = self._chunks
         if data is None or chunks.is_over:
             return False
         choices = chunks.choices(data)
         if choices:
             if any(map(_has_content, choices)):
-                self._content_events += 1
+                self._likely_tokens += likely_tokens_of(raw)
             return True
         return not chunks.is_over and (self._wants_usage or chunks.tokens is None)
 

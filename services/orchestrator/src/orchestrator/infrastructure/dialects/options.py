@@ -5,11 +5,10 @@ from typing import Any
 
 from orchestrator.application.upstreams import UpstreamRefusal
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.chat import Chat
+from orchestrator.domain.chat import LIMITS, Chat
 
 NOT_OPENAIS = "the request is not one that OpenAI's API has"
 
-LIMITS = ("max_tokens", "max_completion_tokens")
 HINTS = frozenset(
     {
         "metadata",
@@ -25,12 +24,6 @@ HINTS = frozenset(
     }
 )
 """What may help, or is for OpenAI's own books: an answer is as good without."""
-
-
-def token_limit(agent: Agent, chat: Chat) -> int:
-    """How many tokens the answer may have: what is asked for, and never more than the agent may use."""
-    limits = [chat.options.get(name) for name in LIMITS] if chat.options else []
-    return min([agent.max_tokens, *(limit for limit in limits if type(limit) is int)])
 
 
 def temperature(agent: Agent, chat: Chat) -> float:

@@ -10,7 +10,8 @@ from orchestrator.infrastructure.dialects.frames import Frames
 from orchestrator.infrastructure.dialects.parts import require_said
 
 MAX_TEXT = 4 * 1024 * 1024
-"""Characters that a streamed answer may say, arguments of calls included."""
+"""Bytes that a streamed answer may say, arguments of calls included: a dispatch tells all of them once more at its end,
+in one message of the bus."""
 NOT_OVER = "its answer ended before it was complete"
 
 
@@ -91,7 +92,7 @@ class Steps:
 
     def _note(self, step: Delta) -> None:
         content = step.content
-        self._size += len(content) + sum(map(_arguments_size, step.delta.get("tool_calls") or ()))
+        self._size += len(content.encode()) + sum(map(_arguments_size, step.delta.get("tool_calls") or ()))
         if self._size > MAX_TEXT:
             raise UpstreamFailure(f"its answer is longer than {MAX_TEXT // 1024 // 1024} MiB")
         if step.choice == 0:
@@ -114,4 +115,4 @@ def _step(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _arguments_size(call: Any) -> int:
-    return len((call.get("function") or {}).get("arguments") or "")
+    return len(((call.get("function") or {}).get("arguments") or "").encode())
