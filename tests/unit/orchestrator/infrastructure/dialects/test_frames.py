@@ -1,12 +1,14 @@
 """Frames: whole events and lines, wherever the stream was cut."""
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.application.upstreams import UpstreamFailure
+from orchestrator.infrastructure.dialects import frames as module
 from orchestrator.infrastructure.dialects.frames import MAX_FRAME_BYTES, EventStream, Frames, JsonLines
 
 
@@ -47,6 +49,26 @@ def test_events_are_found_wherever_the_stream_is_cut_once(end: bytes) -> None:
 
     assert all(each == found[0] for each in found)
     assert found[0] == SAID
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_events_that_count_as_long_are_found_too(end: bytes, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONG", 1)
+    whole = stream(end)
+
+    assert said(EventStream(), *[whole[at : at + size] for at in range(0, len(whole), size)]) == SAID
+
+
+def test_a_long_event_is_not_gone_through_for_each_of_its_lines() -> None:
+    frames, began = EventStream(), time.process_time()
+
+    for piece in [b"data: " + b"x" * 900_000 + b"\n", *[b":\n"] * 5000]:
+        assert frames.feed(piece) == []
+    [(_, data)] = frames.feed(b"\n")
+
+    assert data == b"x" * 900_000
+    assert time.process_time() - began < 0.5  # some seconds if it were
 
 
 @given(st.lists(st.integers(min_value=0), max_size=40), st.sampled_from([b"\n", b"\r\n", b"\r"]))

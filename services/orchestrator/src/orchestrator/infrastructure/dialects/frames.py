@@ -6,6 +6,8 @@ from typing import Protocol
 from orchestrator.application.upstreams import UpstreamFailure
 
 MAX_FRAME_BYTES = 1024 * 1024
+LONG = 16 * 1024
+"""From here on it is looked for an event's end in what is new only: the whole would be gone through for each line."""
 
 _BOM = b"\xef\xbb\xbf"
 # Atomic: CR LF is one end of a line, not two.
@@ -37,7 +39,7 @@ class EventStream:
 
     def feed(self, piece: bytes) -> list[Frame]:
         """The events that are whole now."""
-        if b"\n" not in piece and b"\r" not in piece:
+        if (b"\n" not in piece and b"\r" not in piece) or self._pending.goes_on(piece):
             self._pending.add(piece)
             return []
         stream = self._pending.joined(piece)
@@ -92,6 +94,12 @@ class _Pending:
         self._pieces.append(piece)
         self._size += len(piece)
         _require_bounded(self._size)
+
+    def goes_on(self, piece: bytes) -> bool:
+        """Whether it is long, and this brings no blank line to it, which takes three more bytes before it at most."""
+        if self._size < LONG:
+            return False
+        return _BLANK_LINE.search(b"".join([*(each[-3:] for each in self._pieces[-3:]), piece])) is None
 
     def joined(self, piece: bytes) -> bytes:
         """All of it, without the byte order mark that the stream may begin with."""
