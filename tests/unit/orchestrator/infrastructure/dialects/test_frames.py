@@ -68,7 +68,7 @@ def test_a_long_event_is_not_gone_through_for_each_of_its_lines() -> None:
     [(_, data)] = frames.feed(b"\n")
 
     assert data == b"x" * 900_000
-    assert time.process_time() - began < 0.5  # some seconds if it were
+    assert time.process_time() - began < 1.5  # five seconds if it were
 
 
 @given(st.lists(st.integers(min_value=0), max_size=40), st.sampled_from([b"\n", b"\r\n", b"\r"]))
