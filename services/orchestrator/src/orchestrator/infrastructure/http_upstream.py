@@ -24,7 +24,7 @@ from orchestrator.infrastructure.silence import Silence
 MAX_PAGES = 10
 MAX_REMEMBERED = 1024
 MAX_STREAM_BYTES = 64 * 1024 * 1024
-READ_AT_ONCE_BYTES = 8 * 1024
+READ_AT_ONCE_BYTES = 4 * 1024
 """Of what has arrived of a stream, so much is read before it is handed on: a token read takes ten times as much."""
 """A streamed answer of 200,000 tokens has about 50 MB, most of it the frames around them."""
 LINGER_S = 0.05
