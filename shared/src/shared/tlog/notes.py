@@ -162,19 +162,13 @@ def open_note(note: str, verifiers: Iterable[Verifier]) -> str:
 
     Signatures by others are passed over. Raises NoteRefused, also when one of them only seems to have signed it.
     """
-    known = _by_name(verifiers)
-    text, signatures = _parts(note)
-    is_signed = False
-    for name, id, signature in signatures:
-        verifier = known.get((name, id))
-        if verifier is None:
-            continue
-        if not verifier.has_signed(text, signature):
-            raise NoteRefused(f"the signature of {verifier.name} is not for this text")
-        is_signed = True
-    if not is_signed:
-        raise NoteRefused("nobody known has signed this note")
-    return text
+    return _opened(note, verifiers)[0]
+
+
+def without_others(note: str, *verifiers: Verifier) -> str:
+    """The note with the signatures of these verifiers only; raises NoteRefused as `open_note` does."""
+    text, lines = _opened(note, verifiers)
+    return note_of(text, *lines)
 
 
 def is_key_name(text: str) -> bool:
@@ -190,8 +184,25 @@ def strict_base64(text: str) -> bytes:
     return raw
 
 
-def _parts(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
-    """The text, and name, key id and signature of each signature line."""
+def _opened(note: str, verifiers: Iterable[Verifier]) -> tuple[str, list[str]]:
+    """The text, and the signature lines by these verifiers."""
+    known = _by_name(verifiers)
+    text, signatures = _parts(note)
+    verified: list[str] = []
+    for line, name, id, signature in signatures:
+        verifier = known.get((name, id))
+        if verifier is None:
+            continue
+        if not verifier.has_signed(text, signature):
+            raise NoteRefused(f"the signature of {verifier.name} is not for this text")
+        verified.append(f"{line}\n")
+    if not verified:
+        raise NoteRefused("nobody known has signed this note")
+    return text, verified
+
+
+def _parts(note: str) -> tuple[str, list[tuple[str, str, bytes, bytes]]]:
+    """The text, and each signature line with its name, key id and signature."""
     if not _is_utf8(note) or len(note.encode()) > MAX_NOTE_BYTES:
         raise NoteRefused(f"a note has at most {MAX_NOTE_BYTES} bytes of UTF-8")
     if any(c < " " and c != "\n" for c in note):
@@ -205,7 +216,7 @@ def _parts(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
     return f"{body}\n", list(_signatures(lines))
 
 
-def _signatures(lines: list[str]) -> Iterator[tuple[str, bytes, bytes]]:
+def _signatures(lines: list[str]) -> Iterator[tuple[str, str, bytes, bytes]]:
     for line in lines:
         try:
             name, encoded = line.removeprefix(_DASH).split(" ")
@@ -214,7 +225,7 @@ def _signatures(lines: list[str]) -> Iterator[tuple[str, bytes, bytes]]:
             raise NoteRefused("a line that is not a signature") from error
         if not line.startswith(_DASH) or not is_key_name(name) or len(signature) <= _ID_BYTES:
             raise NoteRefused("a line that is not a signature")
-        yield name, signature[:_ID_BYTES], signature[_ID_BYTES:]
+        yield line, name, signature[:_ID_BYTES], signature[_ID_BYTES:]
 
 
 def _by_name(verifiers: Iterable[Verifier]) -> dict[tuple[str, bytes], Verifier]:

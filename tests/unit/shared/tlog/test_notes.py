@@ -15,6 +15,7 @@ from shared.tlog.notes import (
     Verifier,
     note_of,
     open_note,
+    without_others,
 )
 
 # Published with golang.org/x/mod/sumdb/note.
@@ -62,6 +63,15 @@ def test_a_known_key_with_a_bad_signature_refuses_the_whole_note() -> None:
     for signatures in (forged + BY_PETER, BY_PETER + forged, BY_PETER + log.sign(TEXT) + forged):
         with pytest.raises(NoteRefused, match=r"example\.com/log is not for this text"):
             open_note(f"{TEXT}\n{signatures}", [peter, log.verifier])
+
+
+def test_the_signatures_of_others_are_taken_away() -> None:
+    strange = Signer.generate("stranger").sign("something else\n")
+
+    assert without_others(f"{TEXT}\n{strange}{BY_PETER}{BY_ENOCH}", peter) == NOTE
+    assert without_others(f"{NOTE}{BY_ENOCH}", peter, enoch) == f"{NOTE}{BY_ENOCH}"
+    with pytest.raises(NoteRefused, match="nobody known"):
+        without_others(f"{TEXT}\n{BY_ENOCH}", peter)
 
 
 def test_a_key_of_the_same_name_or_the_same_hash_is_another_key() -> None:
