@@ -85,25 +85,31 @@ async def test_what_it_has_cosigned_survives_a_kill_at_any_moment(nats: Nats, wi
     size = 0
     async with bus_as(nats, "audit") as audit:
         for enough in (1, 2, 5):
-            cosigned = [size]
-
-            async def go_on(cosigned: list[int] = cosigned) -> None:
-                while True:
-                    await add(audit, log, cosigned[-1], cosigned[-1] + 1)
-                    cosigned.append(cosigned[-1] + 1)
-
-            going = asyncio.create_task(go_on())
-            await until(lambda cosigned=cosigned, enough=enough: len(cosigned) > enough)
-            witness.kill()
-            going.cancel()
-            await asyncio.gather(going, return_exceptions=True)
+            cosigned = await killed_while_cosigning(witness, audit, log, start=size, enough=enough)
             witness.start()
             note = await last(audit)
 
             assert note is not None
             size = int(note.split("\n")[1])
-            assert cosigned[-1] <= size <= cosigned[-1] + 1
+            assert cosigned <= size <= cosigned + 1
             assert note.startswith(log.checkpoint(size).text)
+
+
+async def killed_while_cosigning(witness: Witness, audit: Bus, log: Log, *, start: int, enough: int) -> int:
+    """Kills it once it has cosigned so many of the checkpoints that it is shown; the size of the last of them."""
+    cosigned = [start]
+
+    async def go_on() -> None:
+        while True:
+            await add(audit, log, cosigned[-1], cosigned[-1] + 1)
+            cosigned.append(cosigned[-1] + 1)
+
+    going = asyncio.create_task(go_on())
+    await until(lambda: len(cosigned) > enough, within=30)
+    witness.kill()
+    going.cancel()
+    await asyncio.gather(going, return_exceptions=True)
+    return cosigned[-1]
 
 
 @pytest.mark.parametrize("user", ["edge", "operator", "auth", "orchestrator"])
