@@ -95,6 +95,10 @@ class Tree:
         text = known.note.partition("\n\n")[0]
         return stored if stored and stored.note.startswith(f"{text}\n\n") else known
 
+    async def entries(self) -> int:
+        """How many entries are stored, whether in the tree or not yet."""
+        return await self._workshop.do(partial(_entries, self._reader))
+
     async def inclusion(self, index: int) -> Inclusion:
         """That an entry is in the tree of the newest checkpoint; raises NotCovered, TreeBroken or LogUnavailable."""
         if index >= self.grown.edge.size:
@@ -228,6 +232,11 @@ def _stored(reader: LogReader, size: int) -> StoredCheckpoint | None:
     with reader.snapshot() as snapshot:
         newest = snapshot.newest_checkpoint()
         return newest if newest and newest.size == size else None
+
+
+def _entries(reader: LogReader) -> int:
+    with reader.snapshot() as snapshot:
+        return snapshot.last_index() + 1
 
 
 def _key_changes(reader: LogReader) -> list[str]:
