@@ -121,6 +121,10 @@ class Tree:
         """The newest checkpoint that is trusted, with its cosignatures so far; None before the first."""
         return await self._cosigned(self.checkpoint) if self.checkpoint else None
 
+    async def entries(self) -> int:
+        """How many entries are stored, whether in the tree or not yet."""
+        return await self._workshop.do(partial(_entries, self._reader))
+
     async def inclusion(self, index: int) -> Inclusion:
         """That an entry is in the tree of the newest checkpoint; raises NotCovered, TreeBroken or LogUnavailable."""
         edge, checkpoint = self.grown.edge, self.checkpoint
@@ -264,6 +268,11 @@ def _stored(reader: LogReader, size: int) -> StoredCheckpoint | None:
         except LogDamaged:
             return None
         return newest if newest and newest.size == size else None
+
+
+def _entries(reader: LogReader) -> int:
+    with reader.snapshot() as snapshot:
+        return snapshot.last_index() + 1
 
 
 def _key_changes(reader: LogReader) -> list[str]:
