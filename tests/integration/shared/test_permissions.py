@@ -15,6 +15,7 @@ from shared.bus.records import create_subject, read_subject
 from shared.bus.responder import settle
 from shared.contracts import (
     audit,
+    audit_tree,
     auth,
     conversations,
     events,
@@ -41,6 +42,7 @@ CONTRACTS = (
         value
         for module in (
             audit,
+            audit_tree,
             auth,
             conversations,
             metrics,
