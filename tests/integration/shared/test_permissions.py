@@ -171,7 +171,7 @@ STREAMS_SENT_BY = {"edge": "peanut.flow.orchestrator.", "orchestrator": "peanut.
 STREAMS_HEARD_BY = {"edge": "peanut.stream.edge.", "orchestrator": "peanut.flow.orchestrator."}
 
 CALLERS_OF = {
-    "audit": ("edge", "auth", "orchestrator"),
+    "audit": ("edge", "auth", "orchestrator", "operator"),
     "auth": ("edge", "operator"),
     "orchestrator": ("edge", "operator"),
     "edge": ("edge",),
