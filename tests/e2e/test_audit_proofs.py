@@ -9,6 +9,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from shared.tlog.notes import CosignatureVerifier, open_note
 from tests.e2e.platform import Platform
 
 AUDIT = "/api/v1/audit"
@@ -141,3 +142,20 @@ async def test_after_a_change_of_the_key_the_new_one_signs(platform: Platform, o
     (change,) = (await operator.get(AUDIT, params={"action": "audit.key_changed"})).json()["entries"]
     assert change["details"]["note"].startswith(f"peanut-audit/key-change/v1\n{before}\n{after}\n\n")
     assert (platform.root / "data/audit/note.key").stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_witness_cosigns_and_the_newest_checkpoint_stands_in_each_answer(
+    platform: Platform, operator: httpx.AsyncClient
+) -> None:
+    witness = CosignatureVerifier.parse((platform.root / "data-witness" / "witness.pub").read_text().strip())
+
+    note = ""
+    async with asyncio.timeout(20):
+        while f"— {witness.name} " not in note:
+            note = (await covered(operator)).json()["checkpoint"]
+            await asyncio.sleep(0.1)
+    page = (await operator.get("/api/v1/audit", params={"limit": 1})).json()
+
+    size, _ = opened(platform, page["integrity"]["checkpoint"])
+    assert open_note(note, [witness]).splitlines()[0] == "peanut.local/audit"
+    assert size > 0

@@ -69,7 +69,7 @@ ROUTES: dict[str, tuple[tuple[Contract[Any, Any], ...], set[str]]] = {
 
 COMMANDS: dict[str, tuple[Contract[Any, Any], str]] = {
     "key": (auth.ISSUE_KEY, "key.created"),
-    "admin-password": (users.RESET_ADMIN_PASSWORD, "auth.password_changed"),
+    "admin-password": (users.RESET_ADMIN_PASSWORD, "user.updated"),
     "agent-key": (orchestrator.ISSUE_AGENT_KEY, "agent.key_created"),
     "audit-key": (audit_tree.CHANGE_KEY, "audit.key_changed"),
 }
@@ -141,7 +141,7 @@ async def _walked(platform: Platform) -> Tour:
         made = await tour.ask(admin, "POST /api/v1/users", json={"email": email, "name": "X", "role": "operator"})
         user = made.json()
         await _own_account(tour, platform, browser, email, user["password"])
-        await _work(tour, browser)
+        await _work(tour, platform, browser, admin)
         await _administer(tour, admin, user)
     return tour
 
@@ -183,16 +183,15 @@ async def _sign_in(tour: Tour, browser: httpx.AsyncClient, email: str, password:
     browser.headers["Cookie"] = login.headers["set-cookie"].partition(";")[0]
 
 
-async def _work(tour: Tour, browser: httpx.AsyncClient) -> None:
+async def _work(tour: Tour, platform: Platform, browser: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
     key = (await tour.ask(browser, "POST /api/v1/keys", json={"name": "x", "role": "operator"})).json()
-    await tour.ask(browser, "DELETE /api/v1/keys/{key_id}", f"/api/v1/keys/{key['id']}")
     agent = {"name": f"tour-{new_id()}", "type": "echo", "model": "tour"}
     made = await tour.ask(browser, "POST /api/v1/agents", json=agent)
     path = f"/api/v1/agents/{made.json()['id']}"
     put = await tour.ask(browser, "PUT /api/v1/agents/{agent_id}", path, json={"weight": 2})
     assert put.json()["weight"] == 2
     for maintenance in (True, False):
-        wish = {"maintenance": maintenance}
+        wish = {"enabled": maintenance}
         await tour.ask(browser, "POST /api/v1/agents/{agent_id}/maintenance", f"{path}/maintenance", json=wish)
     order = {"message": "x", "agentId": made.json()["id"]}
     await tour.ask(browser, "POST /api/v1/openclaw/dispatch", json=order)
@@ -201,11 +200,13 @@ async def _work(tour: Tour, browser: httpx.AsyncClient) -> None:
     assert (await browser.post("/api/v1/openclaw/dispatch", json={**order, "sessionId": session})).is_success
     conversation = f"/api/v1/openclaw/sessions/{session}"
     await tour.ask(browser, "DELETE /api/v1/openclaw/sessions/{session_id}", conversation)
-    chat = {"model": "tour", "messages": [{"role": "user", "content": "x"}]}
-    await tour.ask(browser, "POST /v1/chat/completions", json=chat)
-    await tour.ask(browser, "POST /v1/chat/completions, streamed", json={**chat, "stream": True})
-    await tour.ask(browser, "POST /v1/embeddings", json={"model": "tour", "input": "x"})
-    await tour.ask(browser, "DELETE /api/v1/agents/{agent_id}", path)
+    async with platform.client(key["key"]) as program:
+        chat = {"model": "tour", "messages": [{"role": "user", "content": "x"}]}
+        await tour.ask(program, "POST /v1/chat/completions", json=chat)
+        await tour.ask(program, "POST /v1/chat/completions, streamed", json={**chat, "stream": True})
+        await tour.ask(program, "POST /v1/embeddings", json={"model": "tour", "input": "x"})
+    await tour.ask(admin, "DELETE /api/v1/agents/{agent_id}", path)
+    await tour.ask(browser, "DELETE /api/v1/keys/{key_id}", f"/api/v1/keys/{key['id']}")
 
 
 async def _administer(tour: Tour, admin: httpx.AsyncClient, user: dict[str, Any]) -> None:
