@@ -212,7 +212,7 @@ async def test_every_process_hears_what_is_cancelled(nats: Nats, upstream: BusAg
     assert one.cancelled == two.cancelled == [(one.asked + two.asked)[0].reply]
 
 
-async def test_what_comes_after_the_end_of_a_call_goes_nowhere(nats: Nats, bus: Bus, upstream: BusAgents) -> None:
+async def test_what_comes_after_the_end_of_a_call_goes_nowhere(nats: Nats, upstream: BusAgents) -> None:
     async with on_the_bus(nats, ID, hangs) as there:
         with pytest.raises(UpstreamTimeout):
             await complete(upstream, within_s=0.1)

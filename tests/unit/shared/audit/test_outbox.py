@@ -182,9 +182,7 @@ async def test_a_start_waits_for_who_is_just_delivering_for_it(tmp_path: Path, t
         pass
 
 
-async def test_a_log_that_hangs_does_not_hold_up_the_end(
-    tmp_path: Path, there: Destination, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_log_that_hangs_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LAST_DELIVERY_S", 0.05)
     never: Callable[[Recordable], Awaitable[object]] = lambda _: asyncio.Event().wait()  # noqa: E731
     outbox = Outbox(tmp_path, "auth-1")

@@ -97,9 +97,7 @@ async def test_idle_connections_are_closed_in_time(client: HttpClient, server: S
     assert server.ended.is_set()
 
 
-async def test_a_connection_that_is_too_old_is_not_used(
-    client: HttpClient, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_connection_that_is_too_old_is_not_used(client: HttpClient, server: Server) -> None:
     server.reply = sends(OK)
     await get(client, server.peer)
     (connection,) = client._pool._by_age
@@ -150,7 +148,7 @@ async def test_a_connection_with_half_a_request_in_it_is_not_used_again(client: 
         await asyncio.sleep(0.6)
 
 
-async def test_nobody_there_is_known_before_anything_is_sent(client: HttpClient, server: Server) -> None:
+async def test_nobody_there_is_known_before_anything_is_sent(client: HttpClient) -> None:
     async with running() as gone:
         peer = gone.peer
 
