@@ -16,6 +16,7 @@ from shared.errors import PlatformError, Unavailable
 from tests.integration.bus import Nats, bus_as
 from tests.integration.shared.calls import CHANGE, READ, Text, echo, within
 from tests.integration.shared.clients import client_as
+from tests.integration.shared.waiting import until
 
 ASKED = ["{verb}", "{verb}.auth", "{verb}.auth.auth-1"]
 
@@ -131,6 +132,36 @@ async def test_only_sound_answers_of_the_service_count_each_replica_once_and_so_
 
     assert [replica.id for replica in found] == [f"auth-{n}" for n in range(MAX_REPLICAS)]
     assert found[0].metadata.uptime_seconds == 1.5
+
+
+async def test_without_a_connection_nobody_is_found(own_nats: Nats) -> None:
+    async with bus_as(own_nats, "edge") as edge:
+        own_nats.kill()
+        await until(lambda: not edge.is_connected)
+
+        assert await edge.replicas("auth", within=60) == []
+
+
+async def test_a_question_during_which_the_connection_breaks_has_the_answers_until_then(own_nats: Nats) -> None:
+    async with bus_as(own_nats, "edge") as edge, bus_as(own_nats, "auth") as auth:
+        await auth.serve()
+        asking = asyncio.create_task(edge.replicas("auth", within=2))
+        await until(lambda: auth._client.stats["out_msgs"] > 0)
+        await settle(auth._client)
+        own_nats.kill()
+
+        assert [replica.id for replica in await asking] == ["auth-1"]
+
+
+async def test_a_question_that_is_given_up_leaves_nothing_behind(nats: Nats) -> None:
+    async with bus_as(nats, "edge") as edge:
+        before = set(edge._client._subs)
+        asking = asyncio.create_task(edge.replicas("auth", within=60))
+        await until(lambda: set(edge._client._subs) > before)
+        asking.cancel()
+        await asyncio.wait((asking,))
+
+        assert set(edge._client._subs) == set(edge._client._hearers) == before
 
 
 async def test_a_question_that_names_a_call_as_its_inbox_is_not_answered(nats: Nats) -> None:

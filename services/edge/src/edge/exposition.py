@@ -42,8 +42,6 @@ class Exposition:
 
     async def _replicas(self) -> Replicas:
         names = (*SERVICES, "edge")
-        if not self._bus.is_connected:
-            return dict.fromkeys(names, ())
         found = await asyncio.gather(*(self._bus.replicas(name, within=GATHER_WITHIN_S) for name in names))
         return dict(zip(names, found, strict=True))
 

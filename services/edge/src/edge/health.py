@@ -122,8 +122,6 @@ class HealthCheck:
         return _Answer(health.healthy, _ms_since(began), health.message)
 
     async def _replicas(self, service: str) -> list[Replica]:
-        if not self._bus.is_connected:
-            return []
         return [_replica(stats) for stats in await self._bus.replicas(service, within=GATHER_WITHIN_S)]
 
 
