@@ -16,7 +16,7 @@ from shared.errors import PlatformError, Unavailable
 from tests.integration.bus import Nats, bus_as
 from tests.integration.shared.calls import CHANGE, READ, Text, echo, within
 from tests.integration.shared.clients import client_as
-from tests.integration.shared.waiting import until
+from tests.waiting import until
 
 ASKED = ["{verb}", "{verb}.auth", "{verb}.auth.auth-1"]
 

@@ -120,12 +120,9 @@ async def test_a_replica_that_is_alone_and_stays_silent_leaves_the_outcome_open(
     async with streamer(nats) as alone:
         await said(alone, "ready")
         alone.send_signal(signal.SIGSTOP)
-        begin = time.monotonic()
-        async with edge.stream(STREAM, b"", within(30)) as inlet:
+        async with edge.stream(STREAM, b"", within(60)) as inlet:
             with pytest.raises(ReplicaSilent):
                 await inlet.piece()
-
-    assert 2.5 < time.monotonic() - begin < 4
 
 
 async def test_a_call_to_one_replica_passes_the_same_gate_as_any_other(nats: Nats, edge: Bus) -> None:

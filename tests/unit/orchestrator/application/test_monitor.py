@@ -1,15 +1,14 @@
 """The monitor: who is probed when, and what becomes of late results."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from orchestrator.application.monitor import Monitor
 from orchestrator.domain.agent import Agent
-from tests.integration.shared.waiting import until
 from tests.unit.orchestrator.agents import NOW, FakeUpstream, agent, snapshot
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -88,12 +87,10 @@ async def test_an_agent_that_hangs_is_waited_for_once_and_only_so_long(
     monkeypatch.setattr("orchestrator.application.monitor.FIRST_CHECK_WITHIN_S", 0.05)
     upstream.slow.add("a")
     monitor.follow(snapshot(1, agent("a"), agent("b")))
-    began = time.monotonic()
 
     waits = [await monitor.first_checks() for _ in range(3)]
 
     assert waits == [True, False, False]
-    assert time.monotonic() - began < 0.5
     assert (monitor.health("a").status, monitor.health("b").status) == ("offline", "online")
 
 

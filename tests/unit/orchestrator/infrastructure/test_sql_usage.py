@@ -10,7 +10,7 @@ from orchestrator.infrastructure import sql_usage
 from orchestrator.infrastructure.sql_usage import SqlUsage
 from shared.clean_up import clean_up
 from shared.database import Database
-from tests.unit.waiting import until
+from tests.waiting import until
 
 TODAY = Account("key-1", date(2026, 11, 22))
 

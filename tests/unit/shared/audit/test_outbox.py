@@ -9,7 +9,8 @@ from shared.audit import outbox as module
 from shared.audit.appender import AuditUnavailable, EntryRefused
 from shared.audit.encoding import Recordable, encode
 from shared.audit.outbox import InstanceTaken, Outbox
-from tests.unit.shared.audit.logs import entry, until
+from tests.unit.shared.audit.logs import entry
+from tests.waiting import until
 
 
 class Destination:

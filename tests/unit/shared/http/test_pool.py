@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from shared.http import ConnectionBroken, HttpClient, NotConnected, Peer, open_client
-from tests.unit.shared.http.asking import eventually, get, post, within
+from tests.unit.shared.http.asking import get, post, within
 from tests.unit.shared.http.server import OK, Server, running, says_nothing, sends
+from tests.waiting import until
 
 
 async def many(client: HttpClient, peer: Peer, number: int) -> None:
@@ -44,7 +45,7 @@ async def test_an_idle_connection_that_says_anything_is_closed(
     server.writers[0].write(surprise)
     if not surprise:
         server.writers[0].close()
-    await eventually(lambda: not client._pool._by_age)
+    await until(lambda: not client._pool._by_age)
 
     assert await post(client, server.peer) == (200, b"hello")
     assert server.connections == 2
@@ -163,7 +164,7 @@ async def test_closing_ends_idle_and_running_connections() -> None:
             await get(client, server.peer_named("idle.example"))
             server.reply = says_nothing
             asking = asyncio.create_task(get(client, server.peer))
-            await eventually(lambda: len(server.requests) == 2)
+            await until(lambda: len(server.requests) == 2)
 
         with pytest.raises(ConnectionBroken):
             await asking
