@@ -155,5 +155,5 @@ async def test_reading_a_window_holds_nobody_up_also_when_a_thousand_agents_have
         async with longest_hold_up() as longest:
             told = await metrics(edge, "24h")
 
-    assert told.request_count > 1430 * 190
+    assert told.request_count >= (24 * 60 - 14) * 190  # at the beginning of a step of 15 minutes
     assert longest.s < 0.3  # of the processor
