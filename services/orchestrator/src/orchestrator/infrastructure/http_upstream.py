@@ -17,12 +17,12 @@ from orchestrator.infrastructure.dialects.reading import Reading, steps_of
 from orchestrator.infrastructure.endpoint_guard import parse_endpoint
 from orchestrator.infrastructure.guarded_http import GuardedHttp, LargeAnswer, OpenAnswer
 from orchestrator.infrastructure.http_refusals import failure_of, refused_fields
+from orchestrator.infrastructure.remembering import remember
 from orchestrator.infrastructure.sealed_secrets import SealBroken, SealedSecrets
 from orchestrator.infrastructure.side_by_side import completed, streamed
 from orchestrator.infrastructure.silence import Silence
 
 MAX_PAGES = 10
-MAX_REMEMBERED = 1024
 MAX_STREAM_BYTES = 64 * 1024 * 1024
 """A streamed answer of 200,000 tokens has about 50 MB, most of it the frames around them."""
 LINGER_S = 0.05
@@ -151,19 +151,13 @@ class HttpUpstream:
             if not fields:
                 raise failure_of(answer.status, told, key)
             refused |= fields
-            self._remember(place, refused)
+            remember(self._refused, place, refused)
 
     def _completion(self, body: bytes, chat: Chat) -> Completion:
         try:
             return self._dialect.completion(body, chat)
         except NOT_UNDERSTOOD as error:
             raise UpstreamFailure(NO_MODELS_ANSWER) from error
-
-    def _remember(self, place: tuple[str | None, str], refused: frozenset[str]) -> None:
-        self._refused.pop(place, None)
-        self._refused[place] = refused
-        if len(self._refused) > MAX_REMEMBERED:
-            del self._refused[next(iter(self._refused))]
 
     def _key(self, agent: Agent) -> str | None:
         if agent.sealed_key is None:
