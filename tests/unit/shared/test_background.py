@@ -36,10 +36,13 @@ async def test_it_begins_with_the_block_and_is_over_after_it(work: Work) -> None
 
 
 async def test_a_block_that_raises_ends_it_too(work: Work) -> None:
-    with pytest.raises(LookupError):
+    async def fail() -> None:
         async with beside(work):
             await asyncio.sleep(0)
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail()
 
     assert work.story == ["begun", "cleaned up"]
 
