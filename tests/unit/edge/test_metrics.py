@@ -252,3 +252,10 @@ def test_a_stream_is_open_until_it_ends() -> None:
 
 def _open(meter: Meter) -> float:
     return next(sample.value for sample in _series(meter) if sample.name == "peanut_http_streams_open")
+
+
+async def test_a_parameter_that_nobody_knows_is_refused() -> None:
+    async with edge(FakeBus()) as client:
+        answer = await client.get("/api/v1/agents/x/metrics?windo=24h", headers=KEY)
+
+    assert (answer.status_code, [error["path"] for error in answer.json()["errors"]]) == (422, ["windo"])
