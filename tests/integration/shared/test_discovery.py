@@ -9,8 +9,8 @@ from nats.aio.msg import Msg
 from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 
 from shared import VERSION
-from shared.bus import CallContext
-from shared.bus.discovery import MAX_REPLICAS
+from shared.bus import Bus, CallContext
+from shared.bus.discovery import MAX_REPLICAS, Replica
 from shared.bus.responder import settle
 from shared.errors import PlatformError, Unavailable
 from tests.integration.bus import Nats, bus_as
@@ -66,6 +66,15 @@ async def test_stats_says_how_it_fares(nats: Nats, subject: str) -> None:
     assert int(stats.metadata["memoryBytes"]) > 1_000_000
 
 
+async def _found(edge: Bus, count: int) -> list[Replica]:
+    """The replicas of auth, once that many answer in a moment."""
+    async with asyncio.timeout(10):
+        while True:
+            found = await edge.replicas("auth", within=0.1)
+            if len(found) >= count:
+                return found
+
+
 async def test_a_question_without_an_inbox_harms_nobody(nats: Nats) -> None:
     async with client_as(nats, "edge") as (client, _), bus_as(nats, "edge") as edge, bus_as(nats, "auth") as auth:
         await auth.serve(READ.answered_by(echo))
@@ -73,7 +82,7 @@ async def test_a_question_without_an_inbox_harms_nobody(nats: Nats) -> None:
         await client.flush()
         await asyncio.sleep(0.05)
 
-        assert [replica.id for replica in await edge.replicas("auth", within=0.1)] == ["auth-1"]
+        assert [replica.id for replica in await _found(edge, 1)] == ["auth-1"]
 
 
 async def test_every_replica_of_a_service_is_found_and_no_other(nats: Nats) -> None:
@@ -85,7 +94,7 @@ async def test_every_replica_of_a_service_is_found_and_no_other(nats: Nats) -> N
     ):
         for bus in (first, second, other):
             await bus.serve()
-        found = await edge.replicas("auth", within=0.1)
+        found = await _found(edge, 2)
         nobody = await edge.replicas("orchestrator", within=0.1)
 
     assert ({replica.id for replica in found}, nobody) == ({"auth-1", "auth-2"}, [])
@@ -105,13 +114,13 @@ async def test_stats_count_calls_failures_and_their_time(nats: Nats) -> None:
             await edge.call(READ, Text(text="x"), within(2))
         with pytest.raises(PlatformError):
             await edge.call(CHANGE, Text(text="x"), within(2))
-        [replica] = await edge.replicas("auth", within=0.1)
+        [replica] = await _found(edge, 1)
 
     counted = {each.subject: (each.num_requests, each.num_errors) for each in replica.endpoints}
     spent = {each.subject: each.processing_time / 1e9 for each in replica.endpoints}
     assert counted == {READ.subject: (3, 0), CHANGE.subject: (1, 1)}
-    assert 0.15 <= spent[READ.subject] < 3
-    assert 0 < spent[CHANGE.subject] < 1
+    assert spent[READ.subject] >= 0.15
+    assert spent[CHANGE.subject] > 0
 
 
 async def test_only_sound_answers_of_the_service_count_each_replica_once_and_so_many_at_most(nats: Nats) -> None:
@@ -128,7 +137,7 @@ async def test_only_sound_answers_of_the_service_count_each_replica_once_and_so_
     async with bus_as(nats, "edge") as edge, client_as(nats, "auth") as (client, _):
         await client.subscribe("$SRV.STATS.auth", cb=mislead)
         await settle(client)
-        found = await edge.replicas("auth", within=1)
+        found = await _found(edge, MAX_REPLICAS)
 
     assert [replica.id for replica in found] == [f"auth-{n}" for n in range(MAX_REPLICAS)]
     assert found[0].metadata.uptime_seconds == 1.5
