@@ -14,6 +14,7 @@ from shared.bus.streams import flow_of, streams_of
 from shared.bus.talks import talks_with
 from shared.contracts import (
     audit,
+    audit_tree,
     auth,
     conversations,
     events,
@@ -23,6 +24,7 @@ from shared.contracts import (
     second_factor,
     sessions,
     users,
+    witness,
 )
 from shared.contracts.bus_agents import ASKED_AT, QUEUE, agent_subject
 from shared.contracts.health import health_contract
@@ -131,7 +133,7 @@ class BusAgent:
         return (f"{agent_subject(self.id, '>')} {QUEUE}", agent_subject(self.id, "cancel"))
 
 
-SERVICES = ("edge", "auth", "orchestrator", "audit")
+SERVICES = ("edge", "auth", "orchestrator", "audit", "witness")
 
 USERS = (
     BusUser(
@@ -182,6 +184,9 @@ USERS = (
             metrics.READ_METRICS,
             metrics.READ_TOTALS,
             audit.QUERY,
+            audit_tree.GET_CHECKPOINT,
+            audit_tree.PROVE_INCLUSION,
+            audit_tree.PROVE_CONSISTENCY,
             audit.append_contract("edge"),
             *(health_contract(service) for service in SERVICES),
         ),
@@ -205,12 +210,19 @@ USERS = (
         shares=(orchestrator.CIRCUITS,),
         asks_agents=True,
     ),
-    BusUser(name="audit", serves=True),
+    BusUser(name="audit", serves=True, calls=(witness.ADD_CHECKPOINT, witness.LAST_CHECKPOINT)),
+    BusUser(name="witness", serves=True),
     BusUser(
         name="operator",
         serves=False,
         passes_principal=True,
-        calls=(auth.ISSUE_KEY, users.RESET_ADMIN_PASSWORD, orchestrator.ISSUE_AGENT_KEY, orchestrator.LIST_AGENTS),
+        calls=(
+            auth.ISSUE_KEY,
+            users.RESET_ADMIN_PASSWORD,
+            orchestrator.ISSUE_AGENT_KEY,
+            orchestrator.LIST_AGENTS,
+            audit_tree.CHANGE_KEY,
+        ),
     ),
 )
 

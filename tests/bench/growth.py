@@ -1,8 +1,11 @@
 """What a plain dispatch costs beside 1,000 open streams and with 1,000 registered agents, and what a stream takes.
 
-Measured in turn with the same without them: what else the machine does changes within a minute.
+Measured in turn with the same without them: what else the machine does changes within a minute. What the streams and
+the agents cost by themselves, without any dispatch (tokens, signs of life, health checks), is measured just before and
+told apart: it is the same however many dispatches there are.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from tests.bench.linux import resident_mb
+from tests.bench.linux import CpuUse, resident_mb
 from tests.bench.load import Load, Measured, measure
 from tests.bench.rows import Target, dispatch_request, dispatch_row
 from tests.bench.stream_load import StreamLoad, StreamsMeasured, await_open, collect_streams, start_streams
@@ -30,10 +33,25 @@ class Plain:
     """Plain dispatches under one condition: the median of its rounds."""
 
     cpu_us: float
-    """Of all our processes, per request."""
+    """Of all our processes, per request, without the background."""
+    background_ms: float
+    """CPU per second of all our processes without any dispatch."""
     per_second: float
     p50_ms: float
     p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    measured: Measured
+    background_us: float
+    """Per second."""
+
+    @property
+    def cpu_us(self) -> float:
+        """Of all our processes, per request."""
+        each = sum(us for role, us in self.measured.cpu_us.items() if us is not None and role not in _NOT_OURS)
+        return each - self.background_us / self.measured.requests_per_second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +96,9 @@ class _Run:
         self._upstream = upstream
         self._warm_up_s = warm_up_s
         self._measured_s = measured_s
-        self._alone: list[Measured] = []
-        self._beside: list[Measured] = []
-        self._with_agents: list[Measured] = []
+        self._alone: list[_Round] = []
+        self._beside: list[_Round] = []
+        self._with_agents: list[_Round] = []
         self._streams: list[StreamsMeasured] = []
         self._kb: defaultdict[str, list[float]] = defaultdict(list)
 
@@ -97,7 +115,7 @@ class _Run:
         self._with_agents.append(self._plain(self._many))
 
     def found(self) -> Growth:
-        every = [*self._alone, *self._beside, *self._with_agents]
+        every = [one.measured for one in (*self._alone, *self._beside, *self._with_agents)]
         loads: list[Measured | StreamsMeasured] = [*every, *self._streams]
         return Growth(
             streams=GROWN_TO,
@@ -113,9 +131,10 @@ class _Run:
             first_error=next((measured.first_error for measured in loads if measured.first_error), None),
         )
 
-    def _plain(self, system: System) -> Measured:
+    def _plain(self, system: System) -> _Round:
         row = dispatch_row("growth", "", system, system.api_key)
-        return measure(
+        background = self._background_us(system)
+        measured = measure(
             Load(
                 port=system.port,
                 request=row.request,
@@ -126,6 +145,15 @@ class _Run:
                 watched=system.pids(),
             )
         )
+        return _Round(measured, background)
+
+    def _background_us(self, system: System) -> float:
+        pids = {role: own for role, own in system.pids().items() if role not in _NOT_OURS}
+        before = CpuUse.read(pids)
+        began = time.monotonic()
+        time.sleep(self._measured_s)
+        spent = CpuUse.read(pids).since(before)
+        return sum(s for s in spent.by_role_s.values() if s is not None) * 1e6 / (time.monotonic() - began)
 
     @contextmanager
     def _open_streams(self) -> Iterator[None]:
@@ -139,7 +167,7 @@ class _Run:
                 end=DISPATCH_END,
                 streams=GROWN_TO,
                 warm_up_s=0.0,
-                measured_s=self._warm_up_s + self._measured_s + 1.0,
+                measured_s=self._warm_up_s + 2 * self._measured_s + 1.0,
                 provider_port=self._upstream.port,
                 watched={},
             )
@@ -155,18 +183,15 @@ def _memory_kb(target: Target) -> dict[str, float]:
     return {role: sum(map(resident_mb, pids)) * 1000 for role, pids in target.pids().items()}
 
 
-def _cpu_us(measured: Measured) -> float:
-    return sum(us for role, us in measured.cpu_us.items() if us is not None and role not in _NOT_OURS)
+def _cost_us(grown: Sequence[_Round], alone: Sequence[_Round]) -> float:
+    return median(one.cpu_us - other.cpu_us for one, other in zip(grown, alone, strict=True))
 
 
-def _cost_us(grown: Sequence[Measured], alone: Sequence[Measured]) -> float:
-    return median(_cpu_us(one) - _cpu_us(other) for one, other in zip(grown, alone, strict=True))
-
-
-def _plain(rounds: Sequence[Measured]) -> Plain:
+def _plain(rounds: Sequence[_Round]) -> Plain:
     return Plain(
-        cpu_us=median(map(_cpu_us, rounds)),
-        per_second=median(measured.requests_per_second for measured in rounds),
-        p50_ms=median(measured.latency_ms.get("p50", 0.0) for measured in rounds),
-        p99_ms=median(measured.latency_ms.get("p99", 0.0) for measured in rounds),
+        cpu_us=median(one.cpu_us for one in rounds),
+        background_ms=median(one.background_us for one in rounds) / 1e3,
+        per_second=median(one.measured.requests_per_second for one in rounds),
+        p50_ms=median(one.measured.latency_ms.get("p50", 0.0) for one in rounds),
+        p99_ms=median(one.measured.latency_ms.get("p99", 0.0) for one in rounds),
     )

@@ -323,15 +323,16 @@ def _beyond_upstream(report: Report) -> str:
 
 
 def _growth(found: Growth) -> str:
-    head = ["dispatch at 16", "CPU us/request", "req/s", "p50 ms", "p99 ms", "more than the first, us"]
+    head = ["dispatch at 16", "CPU us/request", "more than the first", "req/s", "p50 ms", "p99 ms", "idle, CPU ms/s"]
     rows = [
         [
             title,
             f"{with_it.cpu_us:,.0f}",
+            more,
             f"{with_it.per_second:,.0f}",
             f"{with_it.p50_ms:.2f}",
             f"{with_it.p99_ms:.2f}",
-            more,
+            f"{with_it.background_ms:.0f}",
         ]
         for title, with_it, more in (
             ("10 agents, no stream", found.alone, ""),

@@ -10,6 +10,7 @@ from typing import Any
 
 import uvloop
 
+from shared import memory
 from shared.errors import PlatformError
 
 MAX_OPEN_FILES = 65_536
@@ -40,12 +41,19 @@ class Stop:
         self._event.set()
 
     async def wait(self) -> None:
-        """Returns when the process shall end. Freezes what the start has made, so that the collector skips it."""
+        """Returns when the process shall end.
+
+        Freezes what the start has made, so that the collector skips it, and gives memory back that is free again.
+        """
         self._starting = None
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)  # measured: p99 of a dispatch from 57 to 15 ms
-        await self._event.wait()
+        giving_back = asyncio.create_task(memory.keep_giving_back())
+        try:
+            await self._event.wait()
+        finally:
+            giving_back.cancel()
 
 
 def run(main: Callable[[Stop], Coroutine[Any, Any, None]]) -> None:

@@ -3,15 +3,22 @@
 import logging
 
 from audit.application.appends import Appends
+from audit.application.checkpointing import Checkpointer
 from audit.application.concluding import Concluder
 from audit.application.health import Health
+from audit.application.key_changes import KeyChanges
 from audit.application.knowledge import Knowledge
 from audit.application.queries import Queries
 from audit.application.scrubbing import Scrubber
+from audit.application.tree import Tree
+from audit.application.witnessing import Witnessing
+from audit.infrastructure.bus_witness import BusWitness
+from audit.infrastructure.note_keys import NoteKeys
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 from audit.infrastructure.sqlite_writer import open_writer
 from audit.infrastructure.worker_process import open_worker
 from audit.interface.bus import endpoints
+from audit.interface.tree import tree_endpoints
 from audit.settings import AuditSettings
 from shared.bus import connect
 from shared.logging import configure_logging
@@ -41,8 +48,22 @@ async def main(stop: Stop) -> None:
         ):
             appends = Appends(writer, knowledge)
             scrubber = Scrubber(reader, knowledge, worker)
-            async with scrubber.running(), Concluder(appends, writer).running():
+            keys = NoteKeys(settings.key_folder, settings.audit_origin)
+            tree = Tree(reader, writer, keys, worker, knowledge, origin=settings.audit_origin)
+            witnessing = Witnessing(
+                BusWitness(bus), tree, origin=settings.audit_origin, contradicted=knowledge.contradicted
+            )
+            tree.told = witnessing.checkpoint_made
+            async with (
+                scrubber.running(),
+                Concluder(appends, writer).running(),
+                Checkpointer(tree, knowledge).running(),
+                witnessing.running(),
+            ):
                 queries = Queries(reader, knowledge, worker, scrubber)
-                await bus.serve(*endpoints(appends, queries, Health(appends, knowledge)))
+                state = Health(appends, knowledge, tree, witnessing)
+                await bus.serve(
+                    *endpoints(appends, queries, tree, state), *tree_endpoints(tree, KeyChanges(tree, keys, appends))
+                )
                 _log.info("ready")
                 await stop.wait()

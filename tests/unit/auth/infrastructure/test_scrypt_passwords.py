@@ -12,8 +12,9 @@ import pytest
 
 from auth.application.passwords import TooManyPasswords
 from auth.domain.password import PasswordHash, ScryptCost
-from auth.infrastructure import memory, scrypt_passwords
+from auth.infrastructure import scrypt_passwords
 from auth.infrastructure.scrypt_passwords import MAX_WAITING, WORKERS, open_passwords, scrypt
+from shared import memory
 from tests.unit.auth.world import CHEAP
 
 

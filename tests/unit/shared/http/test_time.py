@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from shared.http import ConnectionBroken, HttpClient, NoAnswerInTime, NotConnected
+from shared.http.connection import HIGH_WATER_BYTES
 from tests.unit.shared.http.asking import get, post, within
 from tests.unit.shared.http.server import OK, Server, says_nothing, sends
 from tests.waiting import until
@@ -125,7 +126,7 @@ async def test_reading_on_after_the_end_of_a_server_that_was_held_back(client: H
 
     with await client.send("GET", server.peer, "/", until=within(0.3)) as response:
         await asyncio.sleep(0.5)
-        assert len(await response.read_piece()) > 65536
+        assert len(await response.read_piece()) > HIGH_WATER_BYTES
         with pytest.raises(NoAnswerInTime):
             await response.read_piece()
 

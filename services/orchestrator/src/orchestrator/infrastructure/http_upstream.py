@@ -24,6 +24,8 @@ from orchestrator.infrastructure.side_by_side import completed, streamed
 from orchestrator.infrastructure.silence import Silence
 
 MAX_PAGES = 10
+READ_AT_ONCE_BYTES = 4 * 1024
+"""Of what has arrived of a stream, so much is read before it is handed on: a token read takes ten times as much."""
 LINGER_S = 0.05
 """How long the end of a stream is waited for after the end of the answer: the connection can then be used again."""
 
@@ -171,11 +173,12 @@ async def _hand_on(answer: OpenAnswer, reading: Reading, take: Take, silence: Si
         size += len(piece)
         if size > MAX_STREAM_BYTES:
             raise UpstreamFailure(f"its answer is larger than {MAX_STREAM_BYTES // 1024 // 1024} MiB")
-        arrived = _read(reading, piece)
-        if arrived is not None:
-            silence.ends()
-        if arrived:
-            await take(arrived)
+        for begin in range(0, len(piece) or 1, READ_AT_ONCE_BYTES):
+            arrived = _read(reading, piece[begin : begin + READ_AT_ONCE_BYTES])
+            if arrived is not None:
+                silence.ends()
+            if arrived:
+                await take(arrived)
         if not piece:
             return
     with suppress(UpstreamFailure, TimeoutError):

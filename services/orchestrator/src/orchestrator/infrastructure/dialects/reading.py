@@ -1,7 +1,6 @@
 """Reading: a streamed answer as it arrives, piece by piece."""
 
 from collections.abc import Mapping, Sequence
-from io import StringIO
 from typing import Any, Protocol
 
 from orchestrator.application.upstreams import UpstreamFailure
@@ -60,7 +59,7 @@ class Steps:
         self._frames = frames
         self._meaning = meaning
         self._is_plain = is_plain
-        self._text = StringIO()  # a token as a text of its own takes four times as much
+        self._text = bytearray()  # a token as a text of its own takes ten times as much, also in a StringIO
         self._size = 0
         self._was_cut_off = False
 
@@ -81,7 +80,7 @@ class Steps:
     def completion(self) -> Completion:
         """The text of the first choice, and the tokens; raises UpstreamRefusal as `Dialect.completion` does."""
         tokens = self._meaning.usage()
-        said = self._text.getvalue()
+        said = self._text.decode()
         return Completion(require_said(said, was_cut_off=self._was_cut_off and self._is_plain), *tokens)
 
     def _taken(self, datas: Sequence[bytes | None]) -> Sequence[Delta]:
@@ -94,14 +93,13 @@ class Steps:
         return steps
 
     def _note(self, step: Delta) -> None:
-        content = step.content
-        self._size += len(content.encode()) + sum(map(_arguments_size, step.delta.get("tool_calls") or ()))
+        content = step.content.encode()
+        self._size += len(content) + sum(map(_arguments_size, step.delta.get("tool_calls") or ()))
         if self._size > MAX_TEXT:
             raise UpstreamFailure(f"its answer is longer than {MAX_TEXT // 1024 // 1024} MiB")
         if step.choice == 0:
             self._was_cut_off |= step.finish_reason == "length"
-            if content:
-                self._text.write(content)
+            self._text += content
 
 
 def steps_of(completion: Completion) -> list[Delta]:
