@@ -12,8 +12,8 @@ import pytest
 from tests.e2e.conftest import PASSWORD
 from tests.e2e.platform import Platform
 from tests.e2e.speaking_agents import ARGUMENTS, VECTOR, SpeakingAgents, speaking_agents
-from tests.integration.orchestrator.calls import eventually
 from tests.integration.ports import free_port
+from tests.waiting import eventually
 
 TYPES = ("echo", "openai", "custom", "ollama", "anthropic")
 TOOLS: list[Any] = [

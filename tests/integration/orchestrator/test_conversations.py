@@ -30,7 +30,7 @@ from shared.paging import Cursors
 from shared.principal import PrincipalKind, Role
 from tests.integration.orchestrator.cluster import KEY, AuditLog, by
 from tests.unit.shared.audit.logs import FakeLog
-from tests.unit.waiting import until
+from tests.waiting import until
 
 
 @pytest.fixture

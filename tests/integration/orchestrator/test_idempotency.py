@@ -25,9 +25,9 @@ from shared.database import Database, open_database
 from shared.errors import DeadlinePassed, ErrorCode, FieldError, InvalidFields, PlatformError
 from shared.ids import new_id
 from tests.integration.bus import Nats, bus_as
-from tests.integration.orchestrator.calls import eventually
 from tests.integration.orchestrator.claiming import ANSWER, BODY, SUBJECT
 from tests.integration.orchestrator.cluster import KEY, by
+from tests.waiting import eventually
 
 AGENT = "01a20304-490e-7141-9251-cff2e71a6900"
 REPLAYED = {"Peanut-Agent": AGENT, "Idempotency-Replayed": "true"}
@@ -331,7 +331,7 @@ async def test_a_claim_is_kept_alive_while_it_is_worked_on(
             later = await store.find(request, now=utc_now())
             return later is not None and later.leased_until > first.leased_until
 
-        await eventually(is_renewed, within=5)
+        await eventually(is_renewed)
         agent.go.set()
         await working
 

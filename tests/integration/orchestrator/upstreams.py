@@ -59,7 +59,6 @@ class Upstream:
     anthropic: AnthropicLike = field(default_factory=AnthropicLike)
     ollama: OllamaLike | None = None
     """Answers in place of OLLAMA_ANSWER, where it is set."""
-    probes_now: int = 0
     connections: int = 0
 
     @property

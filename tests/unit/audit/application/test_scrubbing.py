@@ -8,7 +8,7 @@ from audit.application.knowledge import Knowledge, Status
 from audit.application.scrubbing import Scrubber
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 from tests.unit.audit.logs import Threads, fill, forge
-from tests.unit.waiting import until
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)

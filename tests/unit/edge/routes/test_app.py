@@ -7,11 +7,18 @@ import pytest
 
 from edge.health import HealthCheck
 from edge.live_events import LiveEvents
-from edge.routes.app import behind_pipeline, fastapi_app
+from edge.routes.app import Rest, behind_pipeline, fastapi_app
 from edge.routes.hot import hot_routes
 from shared.bus import Bus
 from tests.unit.edge.bus import FakeBus
 from tests.unit.edge.http.serving import Door, edge
+
+
+@pytest.fixture(scope="module")
+def rest() -> Rest:
+    bus = cast(Bus, FakeBus())
+    nothing: Any = None  # no metrics are asked for
+    return behind_pipeline(fastapi_app(bus, HealthCheck(bus), nothing))
 
 
 @pytest.mark.parametrize(
@@ -25,12 +32,10 @@ from tests.unit.edge.http.serving import Door, edge
     ],
 )
 async def test_another_method_of_a_hot_route_is_405_in_the_form_of_its_path(
-    method: str, path: str, allowed: str
+    rest: Rest, method: str, path: str, allowed: str
 ) -> None:
     bus, door = cast(Bus, FakeBus()), Door()
     identities: Any = door
-    nothing: Any = None  # no metrics are asked for
-    rest = behind_pipeline(fastapi_app(bus, HealthCheck(bus), nothing))
     headers = {"Host": "localhost", "Authorization": "Bearer key-01"}
 
     async with (

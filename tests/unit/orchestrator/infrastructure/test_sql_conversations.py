@@ -1,6 +1,5 @@
 """Conversations in a real SQLite database."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,20 +18,11 @@ from orchestrator.domain.conversation import (
 from orchestrator.infrastructure import sql_conversations
 from orchestrator.infrastructure.sql_conversations import SqlConversations
 from shared.clean_up import clean_up
-from shared.database import Database, open_database
-from shared.migrations import migrate
+from shared.database import Database
 
 KEY = bytes(range(32))
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite+aiosqlite:///{tmp_path}/orchestrator.db"
-    migrate(url, "orchestrator")
-    async with open_database(url) as database:
-        yield database
 
 
 @pytest.fixture

@@ -32,11 +32,11 @@ def hot_routes(bus: Bus, events: LiveEvents) -> HotRoutes:
         _require_no_query(request)
         return Response(200, known.me)
 
-    async def list_agents(request: Request, known: Known) -> Response:
+    async def list_agents(request: Request, _known: Known) -> Response:
         body = _agents_query(request.scope["query_string"]) if request.scope["query_string"] else b"{}"
         return Response(200, await bus.forward(LIST_AGENTS, body, request.context(Kind.READ)))
 
-    async def dispatch(request: Request, known: Known) -> Response | Streamed:
+    async def dispatch(request: Request, _known: Known) -> Response | Streamed:
         _require_no_query(request)
         return await work.as_wanted(request, DISPATCH, STREAM_DISPATCH, problem_event)
 
