@@ -142,6 +142,7 @@ async def _walked(platform: Platform) -> Tour:
         user = made.json()
         await _own_account(tour, platform, browser, email, user["password"])
         await _work(tour, platform, browser, admin)
+        await _enrol(browser)
         await _administer(tour, admin, user)
     return tour
 
@@ -207,6 +208,13 @@ async def _work(tour: Tour, platform: Platform, browser: httpx.AsyncClient, admi
         await tour.ask(program, "POST /v1/embeddings", json={"model": "tour", "input": "x"})
     await tour.ask(admin, "DELETE /api/v1/agents/{agent_id}", path)
     await tour.ask(browser, "DELETE /api/v1/keys/{key_id}", f"/api/v1/keys/{key['id']}")
+
+
+async def _enrol(browser: httpx.AsyncClient) -> None:
+    setup = await browser.post("/api/v1/auth/totp/setup", json={"password": OWN})
+    code = totp.code_of(setup.json()["secret"], totp.step_of(utc_now()))
+    confirmed = await browser.post("/api/v1/auth/totp/confirm", json={"totpCode": code})
+    assert confirmed.is_success, confirmed.text
 
 
 async def _administer(tour: Tour, admin: httpx.AsyncClient, user: dict[str, Any]) -> None:
