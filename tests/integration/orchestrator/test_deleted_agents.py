@@ -13,7 +13,7 @@ from shared.errors import ErrorCode, PlatformError
 from tests.integration.bus import Nats, bus_as
 from tests.integration.orchestrator.calls import dispatch, register
 from tests.integration.orchestrator.cluster import AuditLog, by, replica
-from tests.integration.orchestrator.upstreams import OPENAI_ANSWER, Reply, Upstream, json_reply, reply
+from tests.integration.orchestrator.upstreams import OPENAI_ANSWER, Upstream, after, json_reply, reply
 from tests.waiting import eventually
 
 
@@ -26,16 +26,6 @@ async def edge(nats: Nats, audit: AuditLog, data_dir: Path, server: Upstream) ->
         bus_as(nats, "edge") as bus,
     ):
         yield bus
-
-
-def after(gate: asyncio.Event, then: Reply) -> Reply:
-    """The same reply, once the gate is open."""
-
-    async def write(writer: asyncio.StreamWriter) -> None:
-        await gate.wait()
-        await then(writer)
-
-    return write
 
 
 async def remove_mid_flight(edge: Bus, server: Upstream, id: str, *, works: int) -> None:

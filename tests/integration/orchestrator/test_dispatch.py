@@ -143,6 +143,7 @@ BAD_ANSWERS: dict[str, tuple[Reply, str]] = {
     "wrong types": (json_reply({"choices": [{"message": {"content": 7}}]}), "not that of a model"),
     "strange usage": (json_reply({"choices": [{"message": {"content": "x"}}], "usage": "many"}), "not that of a model"),
     "compressed unasked": (reply(b"\x1f\x8b\x08", headers="content-encoding: gzip\r\n"), "not that of a model"),
+    "split headers": (reply(b"{}", headers="x-a: b\r\n folded: c\r\nx-b: \rx-c: d\r\n"), ""),
     "redirect": (redirect("http://127.0.0.1:9/"), "redirects are not followed"),
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from orchestrator.application import idempotency as module
+from orchestrator.application import leases
 from orchestrator.application.idempotency import Claim, Idempotency, require_no_key
 from orchestrator.domain.idempotency import IdempotencyKeyReused, KeyedRequest, OutcomeLost
 from orchestrator.infrastructure.sql_idempotency import SqlIdempotency
@@ -318,7 +318,7 @@ async def test_a_replica_that_stops_cuts_off_what_is_not_done(url: str, agent: A
 async def test_a_claim_is_kept_alive_while_it_is_worked_on(
     url: str, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RENEW_EVERY_S", 0.02)
+    monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.02)
     async with opened(url) as (database, replica):
         working = asyncio.create_task(ask(replica, agent))
         await agent.begun.wait()

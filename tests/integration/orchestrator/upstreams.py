@@ -184,6 +184,16 @@ def redirect(to: str) -> Reply:
     return reply(b"", status="302 Found", headers=f"location: {to}\r\n")
 
 
+def after(gate: asyncio.Event, then: Reply) -> Reply:
+    """The same reply, once the gate is open."""
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        await then(writer)
+
+    return write
+
+
 async def hangs(writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(60)
 

@@ -258,6 +258,18 @@ async def test_a_better_agent_that_is_new_is_waited_for_a_moment(world: World, m
     assert names == "bb"
 
 
+async def test_who_moves_on_waits_for_the_only_other_one_though_it_is_new_and_worse(world: World) -> None:
+    first = agent("a")
+    world.change(first)
+    await world.picks(1)
+
+    world.change(first, agent("b", priority=1))
+    work = await world.pool.give(None, "m", (), tried=[first])
+    work.end()
+
+    assert work.agent.name == "b"
+
+
 async def test_without_others_the_first_that_answers_is_enough(world: World) -> None:
     world.upstream.slow.add("a")
     world.change(agent("a"), agent("b"))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.application.idempotency import Record
-from orchestrator.domain.idempotency import KEEP, LEASE, Answer, Failure, KeyedRequest, TooManyKeys
+from orchestrator.application.leases import LEASE
+from orchestrator.domain.idempotency import KEEP, Answer, Failure, KeyedRequest, TooManyKeys
 from orchestrator.infrastructure import sql_idempotency
 from orchestrator.infrastructure.sql_idempotency import SqlIdempotency
 from shared.clean_up import clean_up

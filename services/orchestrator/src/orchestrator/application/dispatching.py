@@ -136,6 +136,8 @@ class Dispatching:
             if task.intent is not None:
                 await task.intent  # where nothing came to be sent on
         except BaseException as error:
+            if task.attempts:
+                note_agent(task.attempts[-1].agent.id)
             if task.attempts or isinstance(error, (NoAgentAvailable, asyncio.CancelledError)):
                 reason, outcome = outcome_of(error)
                 await self._record(task, {"reason": reason}, outcome)
