@@ -180,6 +180,7 @@ async def _own_account(tour: Tour, platform: Platform, browser: httpx.AsyncClien
 
 
 async def _sign_in(tour: Tour, browser: httpx.AsyncClient, email: str, password: str) -> None:
+    browser.headers.pop("Cookie", None)  # or the log-in would also end that session, which is another entry
     login = await tour.ask(browser, "POST /api/v1/auth/login", json={"email": email, "password": password})
     browser.headers["Cookie"] = login.headers["set-cookie"].partition(";")[0]
 
