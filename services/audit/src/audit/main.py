@@ -1,6 +1,7 @@
 """Wiring: the only module that knows all parts of the audit service."""
 
 import logging
+from functools import partial
 
 from audit.application.appends import Appends
 from audit.application.checkpointing import Checkpointer
@@ -9,10 +10,12 @@ from audit.application.health import Health
 from audit.application.key_changes import KeyChanges
 from audit.application.knowledge import Knowledge
 from audit.application.queries import Queries
+from audit.application.room import Room
 from audit.application.scrubbing import Scrubber
 from audit.application.tree import Tree
 from audit.application.witnessing import Witnessing
 from audit.infrastructure.bus_witness import BusWitness
+from audit.infrastructure.disk_space import used_share
 from audit.infrastructure.note_keys import NoteKeys
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 from audit.infrastructure.sqlite_writer import open_writer
@@ -61,7 +64,9 @@ async def main(stop: Stop) -> None:
                 witnessing.running(),
             ):
                 queries = Queries(reader, knowledge, worker, scrubber)
-                state = Health(appends, knowledge, tree, witnessing)
+                state = Health(
+                    appends, knowledge, Room(partial(used_share, settings.log_file.parent)), tree, witnessing
+                )
                 await bus.serve(
                     *endpoints(appends, queries, tree, state), *tree_endpoints(tree, KeyChanges(tree, keys, appends))
                 )
