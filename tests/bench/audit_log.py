@@ -28,7 +28,6 @@ from shared.bus import Bus, call_context, connect, write
 from shared.clock import utc_now
 from shared.contracts.audit import Action, Append, NewEntry, Outcome, Phase, append_contract
 from shared.ids import new_id
-from tests.bench.measuring import progress
 from tests.bench.system import System
 
 PAGE = 100
@@ -78,7 +77,6 @@ def audit_log(data_dir: Path, *, upstream_port: int, entries: int, measured_s: f
     system.start()
     key = system.api_key
     system.stop()
-    progress(f"writing a log of {entries:,} entries")
     fill(data_dir, entries)
     try:
         system.start()
@@ -150,13 +148,10 @@ async def _measured(system: System, data_dir: Path, key: str, entries: int, meas
         ) as bus,
     ):
         await asyncio.sleep(SETTLE_S)
-        progress("pages of the log")
         page_ms = await _pages(client, {})
         filtered_ms = await _pages(client, {"outcome": "failure"})
-        progress("appends")
         appends = await _appends(bus, measured_s)
         receipts, receipt_ms = await _receipts(bus, measured_s)
-        progress("checkpoints")
         checkpoint_ms = await _checkpoints(client, bus)
     return AuditLog(
         entries=entries,

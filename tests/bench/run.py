@@ -83,6 +83,7 @@ def run(options: Options) -> Report:
             progress("clients who leave")
             report.leaving = leaving(Path(scratch) / "leaving", rounds=options.leaving_rounds)
         if "audit-log" in options.only:
+            progress(f"an audit log of {options.audit_entries:,} entries")
             report.audit_log = audit_log(
                 Path(scratch) / "audit-log",
                 upstream_port=upstream.port,
