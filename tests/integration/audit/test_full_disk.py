@@ -33,6 +33,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
+def enlarge(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=40m", disk], check=True)
+
+
 async def fill(appender: Appender) -> list[Receipt]:
     """Appends until there is no room, and returns the receipts."""
     receipts: list[Receipt] = []
@@ -53,7 +57,7 @@ async def test_a_full_disk_loses_nothing_and_is_survived(nats: Nats, disk: Path)
         full = await edge.call(health_contract("audit"), NOTHING, call_context(seconds=5))
         with pytest.raises(AuditUnavailable):
             await appender.append(entry())
-        await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,size=40m", disk], check=True)
+        await asyncio.to_thread(enlarge, disk)
         async with asyncio.timeout(BACK_WITHIN_S):
             while True:
                 try:
