@@ -33,7 +33,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from hashlib import sha256
-from itertools import compress, pairwise
+from itertools import compress
+from operator import ge
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 try:
@@ -278,7 +279,7 @@ class Trust:
 
 def verify_stream(stream: BinaryIO, trust: Trust) -> Report:
     """Checks what the stream gives, in this process."""
-    return _verdict(stream_parts(stream, trust.cut), trust)
+    return verdict(stream_parts(stream, trust.cut), trust)
 
 
 def verify_file(name: str, trust: Trust, *, jobs: int = 1) -> Report:
@@ -290,7 +291,7 @@ def verify_file(name: str, trust: Trust, *, jobs: int = 1) -> Report:
     with ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_parent) as processes:
         parts = file_parts(name, status, trust.cut, in_order=partial(_in_order, processes, ahead=2 * jobs))
         try:
-            return _verdict(parts, trust)
+            return verdict(parts, trust)
         finally:
             processes.shutdown(wait=False, cancel_futures=True)
 
@@ -312,7 +313,8 @@ def _in_order(
         yield under_way.popleft().result()
 
 
-def _verdict(parts: Iterable[Part], trust: Trust) -> Report:
+def verdict(parts: Iterable[Part], trust: Trust) -> Report:
+    """What is to be said of a file with these parts."""
     walk = Walk(trust)
     try:
         for part in parts:
@@ -668,13 +670,13 @@ def stream_parts(stream: BinaryIO, cut: int = NOWHERE) -> Iterator[Part]:
     """The parts of what a stream gives."""
     rest = b""
     while chunk := stream.read(BLOCK_BYTES):
-        block = rest + chunk
-        end = block.rfind(b"\n") + 1
-        if end:
-            yield check_lines([block[:end]], cut)
-        elif len(block) > MAX_LINE:
+        rest += chunk
+        if len(rest) > MAX_LINE + BLOCK_BYTES:
             break
-        rest = block[end:]
+        end = rest.rfind(b"\n") + 1
+        if end:
+            yield check_lines([rest[:end]], cut)
+            rest = rest[end:]
     yield _tail(rest, 1)
 
 
@@ -703,7 +705,7 @@ def _check_range(name: str, identity: tuple[int, int], range_bytes: int, cut: in
                 return Part([], 0)
         tails: list[bytes] = []
         part = check_lines(_blocks(file, start + range_bytes, tails), cut)
-    tail = _tail(tails[0], part.lines + 1)
+    tail = _tail(b"".join(tails), part.lines + 1)  # none has been reached when a fault comes before
     return Part(part.events + tail.events, part.lines)
 
 
@@ -1020,7 +1022,7 @@ _CHARACTERS = rb'[^"\\\x00-\x1f\x7f]'
 _TEXT = b'"%b*+"' % _CHARACTERS
 _NUMBER = b"(?:0|[1-9][0-9]{0,14}+)"
 _SCALAR = b"(?:%b|-?[1-9][0-9]{0,14}+(?![0-9])|0|null|true|false)" % _TEXT
-_COMMITMENT = b'"((?:.{64})?+)"'
+_COMMITMENT = b'"(?:"|(.{64})")'
 _VALUE = rb'(?:"%b":\{"salt":"(.{32})","value":"(%b++)"\}(?:,(?=")|(?=\})))?+'
 _LINE = b"".join(
     (
@@ -1195,8 +1197,10 @@ def parse_canonical(line: bytes) -> Any:
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name.encode("utf-16-be", "surrogatepass") for name, _ in members]  # RFC 8785, 3.2.3: by UTF-16 code units
-    if any(one >= other for one, other in pairwise(names)):
+    names: list[Any] = [name for name, _ in members]
+    if not all(map(str.isascii, names)):  # RFC 8785, 3.2.3: by UTF-16 code units
+        names = [name.encode("utf-16-be", "surrogatepass") for name in names]
+    if any(map(ge, names, names[1:])):
         raise Refused("members that are out of order, or one that stands there twice")
     return dict(members)
 

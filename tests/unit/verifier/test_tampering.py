@@ -76,7 +76,7 @@ def test_every_tampering_is_caught_at_the_first_bad_index() -> None:
 
 def _untouched(chance: random.Random) -> bytes:
     """An export of up to five entries: whole, or resumed, or with erased values."""
-    rows = sealed([varied(chance) for _ in range(chance.randrange(6))], chance)
+    rows = sealed([varied(chance) for _ in range(chance.randrange(4))], chance)
     kind = chance.randrange(4)
     if kind == 0 and rows:
         return _with_erasure(rows, chance)[1].data
@@ -91,7 +91,7 @@ def _untouched(chance: random.Random) -> bytes:
 
 
 def _original(chance: random.Random) -> Original:
-    rows = sealed([varied(chance) for _ in range(chance.randrange(3, 8))], chance)
+    rows = sealed([varied(chance) for _ in range(chance.randrange(2, 6))], chance)
     return Original(rows, export(rows))
 
 
