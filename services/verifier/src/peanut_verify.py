@@ -662,7 +662,7 @@ class Part(NamedTuple):
 
 RANGE_BYTES = 1 << 20
 """How much of a file a process takes at once."""
-BLOCK_BYTES = 1 << 16
+BLOCK_BYTES = 1 << 18
 """How much of it is looked at at once: what fits into a core's cache is read twice as fast."""
 
 
@@ -1040,7 +1040,7 @@ _LINE = b"".join(
 _KNOWN_TEXT = re.compile(_CHARACTERS.decode() + "*")
 _MAX_FORMS = 64
 
-Row = tuple[bytes, ...]
+Row = Sequence[bytes]
 """Of an entry: body, the index in it, three commitments, fingerprint, index, three salts and values, the fingerprint
 before, nothing. Of another line: nothing, and last the line."""
 
@@ -1109,47 +1109,48 @@ def quick_stretch(rows: Sequence[Row]) -> Stretch | None:
     bodies, inner, *commitments, fingerprints, places, s0, v0, s1, v1, s2, v2, previous, _ = zip(*rows, strict=True)
     first = int(places[0])
     indexes = range(first, first + len(rows))
-    if first == 0 or inner != places or tuple(map(int, places)) != tuple(indexes):
+    if first == 0 or inner != places or list(map(int, places)) != list(indexes) or previous[1:] != fingerprints[:-1]:
         return None
     try:
-        hashes = _pieces(previous[:1] + fingerprints, 32)
-        salts = [_pieces(filter(None, hexes), 16) for hexes in (s0, s1, s2)]
-        for committed, values in zip(commitments, (v0, v1, v2), strict=True):
-            _pieces(compress(committed, [not value for value in values]), 32)
+        before, *own = _pieces(previous[:1] + fingerprints, 32)
+        if b"".join(_links(indexes, [before, *own], bodies)) != b"".join(own):
+            return None
+        missing: dict[int, int] = {}
+        numbers = list(map(_INDEX.pack, indexes))
+        for field, columns in enumerate(zip(commitments, (s0, s1, s2), (v0, v1, v2), strict=True)):
+            _check_column(field, numbers, *columns)
+            if not all(columns[2]):
+                _note_missing(field, indexes, columns[0], columns[2], missing)
     except ValueError:
         return None
-    if previous[1:] != fingerprints[:-1]:
-        return None
-    before, own = hashes[:-1], hashes[1:]
-    pack = _LINK.pack
-    for index, hash_before, body, hash in zip(indexes, before, bodies, own, strict=True):
-        if sha256(_LINK_DOMAIN + pack(index, hash_before, len(body)) + body).digest() != hash:
-            return None
-    begins = [_PERSONAL_DOMAIN + _INDEX.pack(index) for index in indexes]
-    for field, (committed, salt, values) in enumerate(zip(commitments, salts, (v0, v1, v2), strict=True)):
-        if _digests(field, begins, salt, values) != b"".join(compress(committed, values)):
-            return None
-    return Stretch(first, previous[0], own, _lacking(indexes, commitments, (v0, v1, v2)))
+    lacking = array("Q", sorted(index << 3 | fields for index, fields in missing.items()))
+    return Stretch(first, previous[0], own, lacking)
 
 
-def _digests(field: int, begins: list[bytes], salts: list[bytes], values: Row) -> bytes:
-    """The commitments to the values of a field that are there."""
-    name, length = _FIELDS[field], _LENGTH.pack
+def _links(indexes: range, before: list[bytes], bodies: Row) -> list[bytes]:
+    """The fingerprints of entries, by those before and their bodies."""
+    frames = map(_LINK.pack, indexes, before, map(len, bodies))
+    return [sha256(b"".join((_LINK_DOMAIN, frame, body))).digest() for frame, body in zip(frames, bodies, strict=True)]
+
+
+def _check_column(field: int, numbers: list[bytes], commitments: Row, salts: Row, values: Row) -> None:
+    """Raises ValueError unless the values of one field are those that were committed to."""
+    if not all(values):
+        _pieces([committed for committed, value in zip(commitments, values, strict=True) if not value], 32)
+        numbers, commitments, salts, values = (list(compress(c, values)) for c in (numbers, commitments, salts, values))
+    name, lengths = _FIELDS[field], map(_LENGTH.pack, map(len, values))
     digests = [
-        sha256(b"".join((begin, name, salt, length(len(value)), value))).digest()
-        for begin, salt, value in zip(compress(begins, values), salts, filter(None, values), strict=True)
+        sha256(b"".join((_PERSONAL_DOMAIN, number, name, salt, length, value))).digest()
+        for number, salt, length, value in zip(numbers, _pieces(salts, 16), lengths, values, strict=True)
     ]
-    return b"".join(digests).hex().encode()
+    if b"".join(digests).hex().encode() != b"".join(commitments):
+        raise ValueError("another value")
 
 
-def _lacking(indexes: range, commitments: Sequence[Row], values: Sequence[Row]) -> array[int]:
-    missing: dict[int, int] = {}
-    for field, (committed, given) in enumerate(zip(commitments, values, strict=True)):
-        if not all(given):
-            for index, commitment, value in zip(indexes, committed, given, strict=True):
-                if commitment and not value:
-                    missing[index] = missing.get(index, 0) | 1 << field
-    return array("Q", sorted(index << 3 | fields for index, fields in missing.items()))
+def _note_missing(field: int, indexes: range, commitments: Row, values: Row, missing: dict[int, int]) -> None:
+    for index, committed, value in zip(indexes, commitments, values, strict=True):
+        if committed and not value:
+            missing[index] = missing.get(index, 0) | 1 << field
 
 
 def _pieces(hexes: Iterable[bytes], length: int) -> list[bytes]:
