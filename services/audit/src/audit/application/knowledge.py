@@ -62,7 +62,7 @@ class Knowledge:
             self.first_bad = index
 
     def contradicted(self, index: int) -> None:
-        """A witness saw something else at `index`, or more than there is: what is here cannot undo that by being whole."""
+        """A witness saw something else at `index`, or more than there is: what is here does not undo that."""
         self.found_bad(index)
         self._found_bad_at = float("inf")
 
