@@ -37,11 +37,29 @@ class Services:
         ({"auth": None}, False),
         ({"orchestrator": None}, False),
         ({"audit": None}, False),
+        ({"witness": ILL}, True),
+        ({"witness": None}, True),
     ],
 )
-async def test_an_edge_is_ready_when_keys_can_be_checked_and_every_service_answers(
+async def test_an_edge_is_ready_when_keys_can_be_checked_and_every_service_that_is_needed_answers(
     changed: dict[str, Health | None], is_ready: bool
 ) -> None:
-    services = Services({"auth": WELL, "orchestrator": WELL, "audit": WELL} | changed)
+    services = Services({"auth": WELL, "orchestrator": WELL, "audit": WELL, "witness": WELL} | changed)
 
     assert await HealthCheck(services).is_ready() is is_ready  # type: ignore[arg-type]  # only what is asked of a bus
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, "healthy"),
+        ({"witness": None}, "degraded"),
+        ({"witness": ILL}, "degraded"),
+        ({"auth": None}, "degraded"),
+        ({"auth": None, "orchestrator": ILL, "audit": None}, "unhealthy"),
+    ],
+)
+async def test_the_whole_is_as_its_services_are(changed: dict[str, Health | None], status: str) -> None:
+    services = Services({"auth": WELL, "orchestrator": WELL, "audit": WELL, "witness": WELL} | changed)
+
+    assert await HealthCheck(services).status() == status  # type: ignore[arg-type]  # only what is asked of a bus

@@ -39,6 +39,7 @@ class Action(StrEnum):
     AGENT_REQUEST = "agent.request"
     CONVERSATION_DELETED = "conversation.deleted"
     REQUEST_REFUSED = "request.refused"
+    AUDIT_KEY_CHANGED = "audit.key_changed"
 
 
 class Phase(StrEnum):

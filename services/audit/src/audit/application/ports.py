@@ -7,7 +7,9 @@ from typing import Protocol, TypeVar
 
 from audit.domain.chain import Head
 from audit.domain.entry import Draft, Row
+from audit.domain.tree import Tile
 from shared.errors import Unavailable
+from shared.tlog.notes import Signer, Verifier
 
 T = TypeVar("T")
 
@@ -16,6 +18,12 @@ class LogUnavailable(Unavailable):
     """The log cannot be written or read now; nothing was recorded."""
 
     reason = "audit-unavailable"
+
+
+class KeysUnusable(Unavailable):
+    """The key that signs checkpoints cannot be read, or is not the one that the log has handed over to."""
+
+    reason = "audit-key-unusable"
 
 
 class LogDamaged(Exception):
@@ -62,6 +70,15 @@ class Filters:
     end: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A signed checkpoint as it is stored, cosignatures included; `created_at` is in Unix milliseconds."""
+
+    size: int
+    note: str
+    created_at: int
+
+
 class Snapshot(Protocol):
     """The log as it is on disk at one moment. Everything raises LogUnavailable or LogDamaged."""
 
@@ -80,12 +97,47 @@ class Snapshot(Protocol):
     def fingerprints(self, indexes: Sequence[int]) -> dict[int, bytes]:
         """The stored fingerprints of these entries."""
 
+    def tile(self, level: int, number: int) -> bytes | None:
+        """The stored hashes of a tile of the tree, up to 256 of 32 bytes; None when there are none.
+
+        Those of leaves (level 0) are stored once there are 256 of them; higher tiles grow with the checkpoints.
+        """
+
+    def newest_checkpoint(self) -> StoredCheckpoint | None:
+        """The stored checkpoint of the largest tree; None before the first. Nothing of it has been verified."""
+
 
 class LogReader(Protocol):
     """Reads the log as it is on disk, past every cache of this process. Can be sent to another one."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """A snapshot, held while the block runs."""
+
+
+class TreeStore(Protocol):
+    """Keeps tiles and checkpoints. Everything raises LogUnavailable."""
+
+    async def extend(self, old_size: int, tiles: Sequence[Tile], checkpoint: StoredCheckpoint) -> bool:
+        """Keeps them together, if the newest stored checkpoint is of `old_size` entries (0: none); False otherwise."""
+
+    async def add_cosignature(self, size: int, line: str) -> None:
+        """Appends the signature line to the stored checkpoint of that size, unless it is there already."""
+
+
+class KeyRing(Protocol):
+    """The log's signing keys. Everything raises KeysUnusable."""
+
+    def current(self) -> Signer:
+        """The key that signs now, as far as is known."""
+
+    def retired(self) -> list[Verifier]:
+        """The public keys of those that signed before, oldest first."""
+
+    def prepare_next(self) -> Signer:
+        """Makes the key that is to sign next and keeps it durably; one that was made before is forgotten."""
+
+    def promote(self, next: Verifier) -> Signer:
+        """From now on this one signs, which was made by `prepare_next`; does nothing if it does already."""
 
 
 class Workshop(Protocol):
