@@ -15,6 +15,7 @@ from shared.bus.talks import talks_with
 from shared.contracts import (
     audit,
     audit_export,
+    audit_tree,
     auth,
     conversations,
     events,
@@ -186,6 +187,9 @@ USERS = (
             audit.QUERY,
             audit_export.EXPORT,
             audit_export.FOLLOW,
+            audit_tree.GET_CHECKPOINT,
+            audit_tree.PROVE_INCLUSION,
+            audit_tree.PROVE_CONSISTENCY,
             audit.append_contract("edge"),
             *(health_contract(service) for service in SERVICES),
         ),
@@ -220,7 +224,13 @@ USERS = (
         name="operator",
         serves=False,
         passes_principal=True,
-        calls=(auth.ISSUE_KEY, users.RESET_ADMIN_PASSWORD, orchestrator.ISSUE_AGENT_KEY, orchestrator.LIST_AGENTS),
+        calls=(
+            auth.ISSUE_KEY,
+            users.RESET_ADMIN_PASSWORD,
+            orchestrator.ISSUE_AGENT_KEY,
+            orchestrator.LIST_AGENTS,
+            audit_tree.CHANGE_KEY,
+        ),
     ),
 )
 

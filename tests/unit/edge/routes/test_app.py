@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from edge.health import HealthCheck
+from edge.listeners import Listeners
 from edge.live_events import LiveEvents
 from edge.routes.app import behind_pipeline, fastapi_app
 from edge.routes.hot import hot_routes
@@ -34,7 +35,7 @@ async def test_another_method_of_a_hot_route_is_405_in_the_form_of_its_path(
     headers = {"Host": "localhost", "Authorization": "Bearer key-01"}
 
     async with (
-        edge(rest, hot=hot_routes(bus, LiveEvents(bus, identities)), door=door) as port,
+        edge(rest, hot=hot_routes(bus, LiveEvents(bus, Listeners(identities))), door=door) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as client,
     ):
         answer = await client.request(method, path)

@@ -11,6 +11,7 @@ from audit.application.inspection import Question
 from audit.application.knowledge import Status
 from audit.application.ports import Filters
 from audit.application.queries import Answer, Queries
+from audit.application.tree import Tree
 from audit.domain.canonical import plain
 from audit.domain.chain import shown
 from audit.domain.entry import Draft, Row
@@ -24,13 +25,13 @@ SOURCES = ("edge", "auth", "orchestrator")
 MAX_DETAILS_BYTES = 65_536
 
 
-def endpoints(appends: Appends, queries: Queries, state: Health) -> list[Endpoint]:
+def endpoints(appends: Appends, queries: Queries, tree: Tree, state: Health) -> list[Endpoint]:
     """All that this service answers."""
 
     async def query(request: Query, context: CallContext) -> Page:
         question = Question(filters=_filters(request), page=request.page, limit=request.limit)
         answer = await queries.find(question, context.principal, full=request.verify == "full")
-        return _page(request, answer)
+        return _page(request, answer, tree.checkpoint.note if tree.checkpoint else None)
 
     async def check(_request: Nothing, _context: CallContext) -> health.Health:
         complaint = await state.complaint()
@@ -91,7 +92,7 @@ def _filters(query: Query) -> Filters:
     )
 
 
-def _page(query: Query, answer: Answer) -> Page:
+def _page(query: Query, answer: Answer, checkpoint: str | None) -> Page:
     found = answer.found
     return Page(
         entries=[entry_of(row, found.previous.get(row.index - 1, b"")) for row in found.rows],
@@ -103,7 +104,7 @@ def _page(query: Query, answer: Answer) -> Page:
         integrity=Integrity(
             status=answer.status.value,
             verified_entries=answer.verified,
-            checkpoint=None,
+            checkpoint=checkpoint,
             scrub_age_seconds=None if answer.scrub_age is None else round(answer.scrub_age, 3),
             first_bad_index=answer.first_bad,
         ),

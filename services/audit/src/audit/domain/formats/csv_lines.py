@@ -31,8 +31,8 @@ _SHOWN_INSTEAD = "\u2400"
 # What a spreadsheet may take for a formula, its full-width forms included, also behind blanks and what nobody sees
 # (format and control characters); and the control characters that some readers skip at the beginning.
 _FORMULA = re.compile(
-    r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]*[=+\-@＝＋－＠]|[\t\r\n]"
-)  # noqa: RUF001  # the full-width signs are meant
+    r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]"
+)
 
 
 def head_line() -> bytes:
