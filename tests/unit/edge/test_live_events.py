@@ -35,6 +35,7 @@ class World:
     bus: FakeBus
     door: Door
     events: LiveEvents
+    listeners: Listeners
     port: int
 
     async def happens(self, body: bytes, subject: str = AGENT_CHANGED.subject) -> None:
@@ -50,7 +51,7 @@ async def world() -> AsyncIterator[World]:
     events = LiveEvents(real, listeners)
     await events.start()
     async with edge(hot=hot_routes(real, events), door=door) as port, listeners.checking():
-        yield World(bus, door, events, port)
+        yield World(bus, door, events, listeners, port)
 
 
 class Client:
@@ -162,7 +163,7 @@ async def test_whoever_leaves_makes_room(leave: Leave) -> None:
             leave(client.writer)
             await until(lambda: not here.events._listeners, within=1)
 
-        assert not here.events._of_user
+        assert not here.listeners._of_user
 
 
 async def test_one_user_has_a_bounded_number_of_streams(monkeypatch: pytest.MonkeyPatch) -> None:
