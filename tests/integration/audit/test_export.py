@@ -23,6 +23,8 @@ from tests.integration.bus import Nats, bus_as
 from tests.unit.audit.logs import draft, forge
 
 MANY = 20_000
+SOME = 4000
+"""More than is on its way to any reader."""
 
 
 async def fill(audit: Installation, count: int) -> None:
@@ -143,7 +145,7 @@ async def test_a_part_that_there_is_not_is_refused(wish: dict[str, Any], nats: N
 
 
 async def test_a_slow_reader_slows_the_export_and_holds_up_nobody(nats: Nats, audit: Installation) -> None:
-    await fill(audit, MANY)
+    await fill(audit, SOME)
 
     async with bus_as(nats, "edge") as edge, exporting(edge, format="jsonl") as inlet:
         pieces = [await inlet.piece()]
@@ -154,11 +156,11 @@ async def test_a_slow_reader_slows_the_export_and_holds_up_nobody(nats: Nats, au
         while (piece := await inlet.piece()) is not None:
             pieces.append(piece)
 
-    assert b"".join(piece or b"" for piece in pieces).count(b"\n") == MANY + 3
+    assert b"".join(piece or b"" for piece in pieces).count(b"\n") == SOME + 3
 
 
 async def test_a_reader_that_leaves_stops_the_export_which_is_recorded(nats: Nats, audit: Installation) -> None:
-    await fill(audit, MANY)
+    await fill(audit, SOME)
 
     async with bus_as(nats, "edge") as edge:
         async with exporting(edge, format="csv", **{"from": 1}) as inlet:
@@ -171,11 +173,11 @@ async def test_a_reader_that_leaves_stops_the_export_which_is_recorded(nats: Nat
         "csv",
         1,
     )
-    assert 0 < outcome["count"] < MANY
+    assert 0 < outcome["count"] < SOME
 
 
 async def test_an_export_fails_at_the_entry_that_is_not_what_was_written(nats: Nats, audit: Installation) -> None:
-    await fill(audit, 4000)
+    await fill(audit, SOME)
     read = b""
 
     async with bus_as(nats, "edge") as edge:

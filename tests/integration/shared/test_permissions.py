@@ -15,6 +15,7 @@ from shared.bus.records import create_subject, read_subject
 from shared.bus.responder import settle
 from shared.contracts import (
     audit,
+    audit_export,
     audit_tree,
     auth,
     conversations,
@@ -36,12 +37,13 @@ from tests.integration.shared.waiting import until
 SERVICES = ("edge", "auth", "orchestrator", "audit", "witness")
 NAMES = (*SERVICES, "operator")
 VERSIONS = (auth.IDENTITIES, orchestrator.AGENTS)
-EVENTS = (events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED)
+EVENTS = (events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED, audit_export.ENTRIES_COMMITTED)
 CONTRACTS = (
     *(
         value
         for module in (
             audit,
+            audit_export,
             audit_tree,
             auth,
             conversations,

@@ -54,7 +54,8 @@ def test_a_line_of_json_holds_the_bytes_that_were_hashed(text: str) -> None:
 
     line = jsonl.entry_line(record_of(written, EMPTY))
 
-    assert line.count(b"\n") == 1 and line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
     assert line == orjson.dumps(orjson.loads(line), option=orjson.OPT_SORT_KEYS) + b"\n"
     assert b'"body":%b,"fingerprint"' % written.body in line
     assert b'"personal":%b,"previousFingerprint":"GENESIS"' % written.personal.encode() in line
@@ -79,7 +80,8 @@ def test_a_line_of_csv_is_read_as_what_was_written(text: str) -> None:
     cells = read_csv(line)
 
     shown = text.replace("\0", "\u2400")
-    assert line.endswith(b"\r\n") and b"\0" not in line
+    assert line.endswith(b"\r\n")
+    assert b"\0" not in line
     assert (cells["resourceId"], cells["userAgent"]) == (shown, shown)
     assert orjson.loads(cells["details"]) == {"said": text}
 
