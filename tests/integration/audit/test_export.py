@@ -179,13 +179,18 @@ async def test_a_reader_that_leaves_stops_the_export_which_is_recorded(nats: Nat
 async def test_an_export_fails_at_the_entry_that_is_not_what_was_written(nats: Nats, audit: Installation) -> None:
     await fill(audit, SOME)
 
+    read = bytearray()
+
+    async def read_on(inlet: Inlet) -> None:
+        while (piece := await inlet.piece()) is not None:
+            read.extend(piece)
+
     async with bus_as(nats, "edge") as edge:
         async with exporting(edge, format="csv") as inlet:
-            read = await inlet.piece() or b""
+            read.extend(await inlet.piece() or b"")
             forge(audit.log, 'UPDATE entries SET fingerprint = zeroblob(32) WHERE "index" = 3000')
             with pytest.raises(PlatformError) as failure:
-                while (piece := await inlet.piece()) is not None:
-                    read += piece
+                await read_on(inlet)
         outcome = await outcome_of_export(edge)
 
     assert failure.value.reason == "audit-log-broken"
