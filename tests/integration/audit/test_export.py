@@ -42,6 +42,10 @@ async def exporting(edge: Bus, role: Role = Role.ADMIN, **wish: Any) -> AsyncIte
         yield inlet
 
 
+def part(first: int, last: int | None = None) -> dict[str, Any]:
+    return {"from": first, "to": last}
+
+
 async def lines_of(inlet: Inlet) -> list[bytes]:
     pieces = []
     while (piece := await inlet.piece()) is not None:
@@ -94,12 +98,12 @@ async def test_an_export_goes_on_where_another_one_broke_off(nats: Nats, audit: 
     await fill(audit, 2000)
 
     async with bus_as(nats, "edge") as edge:
-        async with exporting(edge, format="jsonl", **{"from": 700, "to": 1299}) as inlet:
-            part = [json.loads(line) for line in await lines_of(inlet)]
-        async with exporting(edge, format="jsonl", **{"from": 1300}) as inlet:
+        async with exporting(edge, format="jsonl", **part(700, 1299)) as inlet:
+            begun = [json.loads(line) for line in await lines_of(inlet)]
+        async with exporting(edge, format="jsonl", **part(1300)) as inlet:
             rest = [json.loads(line) for line in await lines_of(inlet)]
 
-    first, *entries = part
+    first, *entries = begun
     before = Frontier(0, ()).appended([leaf_hash(row[1]) for row in audit.entries()[:700]])
     assert (first["from"], first["frontier"]) == (700, [hash.hex() for hash in before.hashes])
     assert [entry["index"] for entry in entries] == list(range(700, 1300))  # and no checkpoint: none is of that size
@@ -163,7 +167,7 @@ async def test_a_reader_that_leaves_stops_the_export_which_is_recorded(nats: Nat
     await fill(audit, SOME)
 
     async with bus_as(nats, "edge") as edge:
-        async with exporting(edge, format="csv", **{"from": 1}) as inlet:
+        async with exporting(edge, format="csv", **part(1)) as inlet:
             await inlet.piece()
         outcome = await outcome_of_export(edge)
 

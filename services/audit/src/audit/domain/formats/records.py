@@ -18,7 +18,7 @@ class NotAsWritten(ValueError):
     """The entry at `index` is not what was written there, or another one stands there."""
 
     def __init__(self, index: int) -> None:
-        super().__init__(f"entry {index} is not what was written")
+        super().__init__(index)
         self.index = index
 
 
