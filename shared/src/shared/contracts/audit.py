@@ -40,6 +40,7 @@ class Action(StrEnum):
     CONVERSATION_DELETED = "conversation.deleted"
     REQUEST_REFUSED = "request.refused"
     AUDIT_KEY_CHANGED = "audit.key_changed"
+    AUDIT_EXPORTED = "audit.exported"
 
 
 class Phase(StrEnum):

@@ -113,6 +113,9 @@ class Snapshot(Protocol):
     def newest_checkpoint(self) -> StoredCheckpoint | None:
         """The stored checkpoint of the largest tree; None before the first. Nothing of it has been verified."""
 
+    def checkpoint_of(self, size: int) -> StoredCheckpoint | None:
+        """The stored checkpoint of the tree of so many entries, if there is one. Nothing of it has been verified."""
+
 
 class LogReader(Protocol):
     """Reads the log as it is on disk, past every cache of this process. Can be sent to another one."""

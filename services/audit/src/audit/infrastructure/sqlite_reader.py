@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from audit.application.ports import Filters, LogDamaged, LogUnavailable, StoredCheckpoint
 from audit.domain.entry import Row
@@ -16,6 +17,7 @@ _LAST = 'SELECT max("index") FROM entries'
 _ROWS = f'SELECT {COLUMNS} FROM entries WHERE "index" BETWEEN ? AND ? ORDER BY "index"'  # noqa: S608  # constants
 _TILE = "SELECT hashes FROM tiles WHERE level = ? AND number = ?"
 _NEWEST_CHECKPOINT = "SELECT size, note, created_at FROM checkpoints ORDER BY size DESC LIMIT 1"
+_CHECKPOINT_OF = "SELECT size, note, created_at FROM checkpoints WHERE size = ?"
 _CONDITIONS = {
     "user_id": "user_id = ?",
     "action": "action = ?",
@@ -113,10 +115,18 @@ class SqliteSnapshot:
     def newest_checkpoint(self) -> StoredCheckpoint | None:
         """See Snapshot."""
         with _translated():
-            row = self._connection.execute(_NEWEST_CHECKPOINT).fetchone()
-        if row is not None and not (isinstance(row[1], str) and isinstance(row[2], int)):
-            raise LogDamaged("a checkpoint is no checkpoint")
-        return None if row is None else StoredCheckpoint(*row)
+            return _to_checkpoint(self._connection.execute(_NEWEST_CHECKPOINT).fetchone())
+
+    def checkpoint_of(self, size: int) -> StoredCheckpoint | None:
+        """See Snapshot."""
+        with _translated():
+            return _to_checkpoint(self._connection.execute(_CHECKPOINT_OF, (size,)).fetchone())
+
+
+def _to_checkpoint(row: Sequence[Any] | None) -> StoredCheckpoint | None:
+    if row is not None and not (isinstance(row[1], str) and isinstance(row[2], int)):
+        raise LogDamaged("a checkpoint is no checkpoint")
+    return None if row is None else StoredCheckpoint(*row)
 
 
 def _where(filters: Filters) -> tuple[str, list[object]]:
