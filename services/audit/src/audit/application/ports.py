@@ -62,6 +62,15 @@ class Filters:
     end: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A signed checkpoint as it is stored, cosignatures included; `created_at` is in Unix milliseconds."""
+
+    size: int
+    note: str
+    created_at: int
+
+
 class Snapshot(Protocol):
     """The log as it is on disk at one moment. Everything raises LogUnavailable or LogDamaged."""
 
@@ -79,6 +88,15 @@ class Snapshot(Protocol):
 
     def fingerprints(self, indexes: Sequence[int]) -> dict[int, bytes]:
         """The stored fingerprints of these entries."""
+
+    def tile(self, level: int, number: int) -> bytes | None:
+        """The stored hashes of a tile of the tree, up to 256 of 32 bytes; None when there are none.
+
+        Those of leaves (level 0) are stored once there are 256 of them; higher tiles grow with the checkpoints.
+        """
+
+    def newest_checkpoint(self) -> StoredCheckpoint | None:
+        """The stored checkpoint of the largest tree; None before the first. Nothing of it has been verified."""
 
 
 class LogReader(Protocol):

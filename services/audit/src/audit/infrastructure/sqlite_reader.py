@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from audit.application.ports import Filters, LogUnavailable
+from audit.application.ports import Filters, LogDamaged, LogUnavailable, StoredCheckpoint
 from audit.domain.entry import Row
 from audit.infrastructure.sqlite_connections import connect, meaning_of
 from audit.infrastructure.sqlite_rows import COLUMNS, to_row
@@ -14,6 +14,8 @@ WAIT_FOR_LOCK_S = 2.0
 
 _LAST = 'SELECT max("index") FROM entries'
 _ROWS = f'SELECT {COLUMNS} FROM entries WHERE "index" BETWEEN ? AND ? ORDER BY "index"'  # noqa: S608  # constants
+_TILE = "SELECT hashes FROM tiles WHERE level = ? AND number = ?"
+_NEWEST_CHECKPOINT = "SELECT size, note, created_at FROM checkpoints ORDER BY size DESC LIMIT 1"
 _CONDITIONS = {
     "user_id": "user_id = ?",
     "action": "action = ?",
@@ -99,6 +101,22 @@ class SqliteSnapshot:
                     list(indexes),
                 )
             )
+
+    def tile(self, level: int, number: int) -> bytes | None:
+        """See Snapshot."""
+        with _translated():
+            row = self._connection.execute(_TILE, (level, number)).fetchone()
+        if row is not None and not isinstance(row[0], bytes):
+            raise LogDamaged("a tile is no tile")
+        return None if row is None else row[0]
+
+    def newest_checkpoint(self) -> StoredCheckpoint | None:
+        """See Snapshot."""
+        with _translated():
+            row = self._connection.execute(_NEWEST_CHECKPOINT).fetchone()
+        if row is not None and not (isinstance(row[1], str) and isinstance(row[2], int)):
+            raise LogDamaged("a checkpoint is no checkpoint")
+        return None if row is None else StoredCheckpoint(*row)
 
 
 def _where(filters: Filters) -> tuple[str, list[object]]:
