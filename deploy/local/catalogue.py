@@ -5,15 +5,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One deployable: `python -m <package>` runs it, `python -m <package>.prepare` makes its data ready before."""
+    """One deployable: `python -m <package>` runs it, `python -m <package>.prepare` makes its data ready before.
+
+    `most`: how many replicas it can have. `is_needed`: whether a start fails when it does not run.
+    """
 
     name: str
     package: str
     is_prepared: bool = True
+    most: int = 16
+    is_needed: bool = True
 
 
 BUS = "nats"
 SERVICES = (
+    Service("witness", "witness", most=1, is_needed=False),
     Service("audit", "audit"),
     Service("auth", "auth"),
     Service("orchestrator", "orchestrator"),

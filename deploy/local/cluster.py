@@ -27,10 +27,10 @@ class Cluster:
         """In the order in which they are stopped, turned round."""
         return tuple(keeper.state for keeper in sorted(self._keepers, key=_stage))
 
-    @property
-    def restless(self) -> Keeper | None:
-        """One that has died again and again, if any."""
-        return next((keeper for keeper in self._keepers if keeper.state.restarts >= 3), None)
+    def restless(self, *, among: Container[str]) -> Keeper | None:
+        """One of these services that has died again and again, if any."""
+        dying = (keeper for keeper in self._keepers if keeper.state.restarts >= 3)
+        return next((keeper for keeper in dying if keeper.program.service in among), None)
 
     def keep(self, program: Program) -> None:
         """Starts the program and keeps it running until `stop`."""

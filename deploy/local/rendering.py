@@ -10,7 +10,7 @@ from deploy.local.records import parse
 Paint = Callable[[str, str], str]
 
 _HEAD = ("time", "level", "service", "instance", "event")
-_SERVICE_STYLES = {"edge": "36", "auth": "35", "orchestrator": "34", "audit": "32", "nats": "33"}
+_SERVICE_STYLES = {"edge": "36", "auth": "35", "orchestrator": "34", "audit": "32", "witness": "96", "nats": "33"}
 _LEVEL_STYLES = {"debug": "2", "warning": "33", "error": "31", "critical": "1;31"}
 _SEVERITIES = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 4}
 

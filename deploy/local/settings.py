@@ -9,7 +9,6 @@ from deploy.local import catalogue
 from deploy.local.problem import Problem
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1")
-_MOST_REPLICAS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +43,7 @@ class Settings:
 def read(root: Path, environment: Mapping[str, str]) -> Settings:
     """Raises `Problem` for a value that cannot be used."""
     data_dir = root / environment.get("DATA_DIR", "data")
+    witness_dir = root / environment.get("WITNESS_DIR", data_dir.with_name(f"{data_dir.name}-witness"))
     port = _port("PORT", environment.get("PORT", "3001"))
     return Settings(
         root=root,
@@ -53,7 +53,7 @@ def read(root: Path, environment: Mapping[str, str]) -> Settings:
         public_url=environment.get("PUBLIC_URL", f"http://localhost:{port}").rstrip("/"),
         nats_port=_nats_port(environment.get("NATS_URL", "nats://127.0.0.1:4222")),
         replicas=_replicas(environment.get("SCALE", "")),
-        environment={**environment, "DATA_DIR": str(data_dir)},
+        environment={**environment, "DATA_DIR": str(data_dir), "WITNESS_DIR": str(witness_dir)},
     )
 
 
@@ -81,7 +81,8 @@ def _replicas(text: str) -> dict[str, int]:
         name, _, number = wish.partition("=")
         if name not in replicas:
             raise Problem(f"SCALE names {name!r}: it knows {', '.join(replicas)}")
-        if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= _MOST_REPLICAS:
-            raise Problem(f'SCALE says {wish!r}: it has to look like "edge=2 auth=2", up to {_MOST_REPLICAS} of each')
+        most = catalogue.find(name).most
+        if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= most:
+            raise Problem(f'SCALE says {wish!r}: it has to look like "edge=2 auth=2", up to {most} of {name}')
         replicas[name] = int(number)
     return replicas

@@ -16,6 +16,7 @@ from deploy.local.settings import Settings
 from deploy.local.terminal import Terminal
 
 _PATIENCE = 60.0  # seconds until everything has to be ready
+_NEEDED = {catalogue.BUS, *(service.name for service in catalogue.SERVICES if service.is_needed)}
 
 
 class Startup:
@@ -73,7 +74,7 @@ class Startup:
     async def _all_ready(self) -> None:
         deadline = self._began + _PATIENCE
         while not await network.is_ready(self._settings):
-            if dying := self._cluster.restless:
+            if dying := self._cluster.restless(among=_NEEDED):
                 raise Problem(f"{dying.program.instance} keeps dying: {dying.last_words or 'see make logs'}")
             if time.monotonic() > deadline:
                 raise Problem(f"not ready after {_PATIENCE:.0f} s: see make logs")

@@ -23,6 +23,7 @@ from shared.contracts import (
     second_factor,
     sessions,
     users,
+    witness,
 )
 from shared.contracts.bus_agents import ASKED_AT, QUEUE, agent_subject
 from shared.contracts.health import health_contract
@@ -131,7 +132,7 @@ class BusAgent:
         return (f"{agent_subject(self.id, '>')} {QUEUE}", agent_subject(self.id, "cancel"))
 
 
-SERVICES = ("edge", "auth", "orchestrator", "audit")
+SERVICES = ("edge", "auth", "orchestrator", "audit", "witness")
 
 USERS = (
     BusUser(
@@ -205,7 +206,8 @@ USERS = (
         shares=(orchestrator.CIRCUITS,),
         asks_agents=True,
     ),
-    BusUser(name="audit", serves=True),
+    BusUser(name="audit", serves=True, calls=(witness.ADD_CHECKPOINT, witness.LAST_CHECKPOINT)),
+    BusUser(name="witness", serves=True),
     BusUser(
         name="operator",
         serves=False,

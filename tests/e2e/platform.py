@@ -31,7 +31,7 @@ class Platform:
         self.nats_url = f"nats://127.0.0.1:{free_port()}"
         self.admin_password = ""
         self._environment = {
-            **{name: value for name, value in os.environ.items() if name not in {"SCALE", "DATA_DIR"}},
+            **{name: value for name, value in os.environ.items() if name not in {"SCALE", "DATA_DIR", "WITNESS_DIR"}},
             "PYTHONPATH": str(PROJECT),
             "PORT": str(self.port),
             "NATS_URL": self.nats_url,

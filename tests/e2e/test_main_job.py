@@ -116,6 +116,6 @@ async def test_health_names_every_service_to_those_who_are_signed_in_alone(
     hidden = (await anonymous.get("/health")).json()
 
     assert hidden == {"status": "healthy"}
-    assert set(seen["services"]) == {"auth", "orchestrator", "audit", "edge"}
+    assert set(seen["services"]) == {"auth", "orchestrator", "audit", "witness", "edge"}
     assert all(service["replicas"] == 1 for service in seen["services"].values())
     assert (await anonymous.get("/ready")).status_code == 200

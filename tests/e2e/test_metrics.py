@@ -91,7 +91,7 @@ async def test_nobody_unknown_sees_any_metrics(anonymous: httpx.AsyncClient, pat
 async def test_somebody_signed_in_may_look_at_all_metrics(admin: httpx.AsyncClient) -> None:
     found = await scraped(admin)
 
-    assert {found["peanut_service_up", name] for name in ("auth", "orchestrator", "audit", "edge")} == {1}
+    assert {found["peanut_service_up", name] for name in ("auth", "orchestrator", "audit", "witness", "edge")} == {1}
     assert found["peanut_service_memory_bytes", "auth-1", "auth"] > 1_000_000
 
 

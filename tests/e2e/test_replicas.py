@@ -41,7 +41,7 @@ async def test_every_replica_is_seen(pair: Platform) -> None:
         services = (await client.get("/health")).json()["services"]
 
     assert {name: service["replicas"] for name, service in services.items()} == dict.fromkeys(services, 2)
-    assert set(services) == {"edge", "auth", "orchestrator", "audit"}
+    assert set(services) == {"edge", "auth", "orchestrator", "audit", "witness"}
 
 
 async def test_a_revoked_key_is_dead_in_every_edge_within_a_second(pair: Platform) -> None:

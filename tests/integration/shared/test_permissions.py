@@ -24,6 +24,7 @@ from shared.contracts import (
     second_factor,
     sessions,
     users,
+    witness,
 )
 from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
@@ -31,14 +32,25 @@ from tests.integration.bus import BUS_AGENTS, Nats
 from tests.integration.shared.clients import client_as, may_publish, may_subscribe
 from tests.integration.shared.waiting import until
 
-SERVICES = ("edge", "auth", "orchestrator", "audit")
+SERVICES = ("edge", "auth", "orchestrator", "audit", "witness")
 NAMES = (*SERVICES, "operator")
 VERSIONS = (auth.IDENTITIES, orchestrator.AGENTS)
 EVENTS = (events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED)
 CONTRACTS = (
     *(
         value
-        for module in (audit, auth, conversations, metrics, openai, orchestrator, second_factor, sessions, users)
+        for module in (
+            audit,
+            auth,
+            conversations,
+            metrics,
+            openai,
+            orchestrator,
+            second_factor,
+            sessions,
+            users,
+            witness,
+        )
         for value in vars(module).values()
         if isinstance(value, Contract)
     ),
@@ -161,6 +173,7 @@ CALLERS_OF = {
     "auth": ("edge", "operator"),
     "orchestrator": ("edge", "operator"),
     "edge": ("edge",),
+    "witness": ("edge", "audit"),
 }
 
 everybody = pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
@@ -320,7 +333,8 @@ def _versions_heard_by(user: BusUser) -> tuple[str, ...]:
 
 def _is_sent_again(contract: Contract[Any, Any]) -> bool:
     """Whether the edge calls it, and may send it to one replica: anything but a change."""
-    return contract.kind is not Kind.CHANGE and contract != version_contract(orchestrator.AGENTS)
+    others = (version_contract(orchestrator.AGENTS), witness.LAST_CHECKPOINT)
+    return contract.kind is not Kind.CHANGE and contract not in others
 
 
 def _is_direct(subject: str, service: str) -> bool:

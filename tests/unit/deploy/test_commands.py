@@ -41,7 +41,7 @@ def test_detached_it_goes_on_until_down(project: Project) -> None:
     down = project.call("down")
 
     assert up.returncode == 0
-    assert [line.split()[1] for line in up.stdout.splitlines()[1:6]] == list(project.pids())
+    assert [line.split()[1] for line in up.stdout.splitlines()[1:7]] == list(project.pids())
     assert f"http://localhost:{project.port} is ready" in up.stdout
     assert (down.returncode, down.stdout) == (0, "stopped\n")
     assert all_gone(pids)

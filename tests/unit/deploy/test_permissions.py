@@ -8,6 +8,7 @@ import pytest
 from deploy.nats.permissions import SERVICES, USERS, BusUser, configuration
 from shared.contracts.audit import append_contract
 from shared.contracts.health import health_contract
+from shared.contracts.witness import ADD_CHECKPOINT, LAST_CHECKPOINT
 from shared.versions import version_contract, version_subject
 
 everybody = pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
@@ -25,6 +26,7 @@ def test_who_may_not_pass_on_a_principal_reaches_nothing_that_acts_on_one(user: 
     harmless |= {version_contract(name).subject for name in user.asks_versions_of}
     harmless |= {version_subject(name) for name in user.owns_versions} | set(user.shares)
     harmless |= {event.subject for event in user.tells}
+    harmless |= {ADD_CHECKPOINT.subject, LAST_CHECKPOINT.subject} if user.name == "audit" else set()
     harmless |= {"peanut.stream.edge.>", "peanut.agent.>"} if user.name == "orchestrator" else set()
     harmless |= {f"_INBOX_{caller.name}.{user.name}.>" for caller in USERS}
     harmless |= {"$JS.limits.API.STREAM.CREATE.KV_limits", "$JS.limits.API.STREAM.MSG.GET.KV_limits", "$KV.limits.>"}
@@ -37,6 +39,12 @@ def test_nobody_appends_to_the_log_in_the_name_of_another(user: BusUser) -> None
     appends = {subject for subject in user.may_publish if subject.startswith("peanut.audit.entry.append")}
 
     assert appends <= {f"peanut.audit.entry.append.{user.name}"}
+
+
+def test_only_the_log_has_its_checkpoints_cosigned() -> None:
+    asking = {user.name for user in USERS if any(s.startswith("peanut.witness.checkpoint") for s in user.may_publish)}
+
+    assert asking == {"audit"}
 
 
 @everybody

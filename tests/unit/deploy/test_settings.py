@@ -16,14 +16,14 @@ def test_defaults_work() -> None:
 
     assert (ours.host, ours.port, ours.nats_port) == ("127.0.0.1", 3001, 4222)
     assert ours.public_url == "http://localhost:3001"
-    assert ours.replicas == {"audit": 1, "auth": 1, "orchestrator": 1, "edge": 1}
-    assert ours.environment == {"DATA_DIR": "/project/data"}
+    assert ours.replicas == {"witness": 1, "audit": 1, "auth": 1, "orchestrator": 1, "edge": 1}
+    assert ours.environment == {"DATA_DIR": "/project/data", "WITNESS_DIR": "/project/data-witness"}
 
 
 def test_scale_names_what_runs_more_than_once() -> None:
     ours = settings.read(ROOT, {"SCALE": "edge=2 auth=3"})
 
-    assert ours.replicas == {"audit": 1, "auth": 3, "orchestrator": 1, "edge": 2}
+    assert ours.replicas == {"witness": 1, "audit": 1, "auth": 3, "orchestrator": 1, "edge": 2}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,7 @@ def test_scale_names_what_runs_more_than_once() -> None:
         ("SCALE", "edge=0", "SCALE says 'edge=0'"),
         ("SCALE", "edge", "SCALE says 'edge'"),
         ("SCALE", "nats=2", "SCALE names 'nats'"),
+        ("SCALE", "witness=2", "SCALE says 'witness=2': .* up to 1 of witness"),
         ("NATS_URL", "nats://far.example:4222", "NATS_URL names no bus on this machine"),
         ("NATS_URL", "nats://127.0.0.1:much", "NATS_URL is no address"),
     ],

@@ -8,7 +8,7 @@ import time
 from deploy.local.processes import birth
 from tests.unit.deploy.conftest import Project, all_gone, end, eventually
 
-ORDER_OF_STOP = ["edge-1", "orchestrator-1", "auth-1", "audit-1"]
+ORDER_OF_STOP = ["edge-1", "orchestrator-1", "auth-1", "audit-1", "witness-1"]
 
 
 def test_everything_runs_and_stops_in_reverse_order(project: Project) -> None:
@@ -93,6 +93,13 @@ def test_a_service_that_keeps_dying_stops_the_start(project: Project) -> None:
     assert result.stdout.splitlines()[-1].startswith("make up: edge-1 keeps dying: bad setting")
 
 
+def test_a_witness_that_keeps_dying_stops_nothing(project: Project) -> None:
+    process = project.up(STAND_IN_EXIT="witness:1")
+
+    assert process.poll() is None
+    end(process)
+
+
 def test_data_that_cannot_be_prepared_stops_the_start(project: Project) -> None:
     result = project.call("up", STAND_IN_UNPREPARED="audit")
 
@@ -118,6 +125,7 @@ def test_replicas_have_names_of_their_own(project: Project) -> None:
 
     assert list(project.pids()) == [
         "nats",
+        "witness-1",
         "audit-1",
         *("auth-1", "auth-2", "auth-3"),
         "orchestrator-1",
@@ -131,6 +139,7 @@ def test_each_secret_goes_to_its_service_alone(project: Project) -> None:
 
     seen = {each["service"]: each["secrets"] for each in project.records() if each["event"] == "started"}
     assert seen == {
+        "witness": [],
         "audit": [],
         "auth": ["AUTH_ENCRYPTION_KEY", "JWT_SECRET"],
         "orchestrator": ["AGENT_ENCRYPTION_KEY"],

@@ -14,4 +14,4 @@ def test_a_service_is_concerned_by_its_own_sources() -> None:
 
 
 def test_all_are_concerned_by_what_they_share() -> None:
-    assert affected([ROOT / "shared/src/shared/ids.py"], ROOT) == ["audit", "auth", "orchestrator", "edge"]
+    assert affected([ROOT / "shared/src/shared/ids.py"], ROOT) == ["witness", "audit", "auth", "orchestrator", "edge"]

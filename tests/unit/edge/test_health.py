@@ -37,11 +37,19 @@ class Services:
         ({"auth": None}, False),
         ({"orchestrator": None}, False),
         ({"audit": None}, False),
+        ({"witness": ILL}, True),
+        ({"witness": None}, True),
     ],
 )
-async def test_an_edge_is_ready_when_keys_can_be_checked_and_every_service_answers(
+async def test_an_edge_is_ready_when_keys_can_be_checked_and_every_service_that_is_needed_answers(
     changed: dict[str, Health | None], is_ready: bool
 ) -> None:
-    services = Services({"auth": WELL, "orchestrator": WELL, "audit": WELL} | changed)
+    services = Services({"auth": WELL, "orchestrator": WELL, "audit": WELL, "witness": WELL} | changed)
 
     assert await HealthCheck(services).is_ready() is is_ready  # type: ignore[arg-type]  # only what is asked of a bus
+
+
+async def test_a_missing_witness_is_told() -> None:
+    services = Services({"auth": WELL, "orchestrator": WELL, "audit": WELL, "witness": None})
+
+    assert await HealthCheck(services).status() == "degraded"  # type: ignore[arg-type]  # only what is asked of a bus

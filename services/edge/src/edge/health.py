@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 from shared import VERSION
@@ -12,7 +13,8 @@ from shared.clock import utc_now
 from shared.contracts.health import health_contract
 from shared.errors import PlatformError
 
-SERVICES = ("auth", "orchestrator", "audit")
+NEEDED = ("auth", "orchestrator", "audit")
+SERVICES = (*NEEDED, "witness")
 ASK_WITHIN_S = 2.0
 GATHER_WITHIN_S = 0.1
 
@@ -78,7 +80,8 @@ class HealthCheck:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._started = time.monotonic()
-        self._answers = _Joined(self._ask_all)
+        self._answers = _Joined(partial(self._ask_all, SERVICES))
+        self._needed = _Joined(partial(self._ask_all, NEEDED))
         self._reports = _Joined(self._report)
 
     async def status(self) -> Status:
@@ -86,8 +89,8 @@ class HealthCheck:
         return _overall(await self._answers.result())
 
     async def is_ready(self) -> bool:
-        """Whether every service answers, and auth can say who asks; any other that is not well still does some work."""
-        answers = await self._answers.result()
+        """Whether every service that is needed answers, and auth can say who asks; any other still does some work."""
+        answers = await self._needed.result()
         return answers["auth"].healthy and all(answer.answered for answer in answers.values())
 
     async def report(self) -> PlatformHealth:
@@ -109,9 +112,9 @@ class HealthCheck:
             services=services,
         )
 
-    async def _ask_all(self) -> dict[str, _Answer]:
-        answers = await asyncio.gather(*(self._ask(service) for service in SERVICES))
-        return dict(zip(SERVICES, answers, strict=True))
+    async def _ask_all(self, services: Sequence[str]) -> dict[str, _Answer]:
+        answers = await asyncio.gather(*(self._ask(service) for service in services))
+        return dict(zip(services, answers, strict=True))
 
     async def _ask(self, service: str) -> _Answer:
         began = time.perf_counter()

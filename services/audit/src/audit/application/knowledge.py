@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 
 class Knowledge:
-    """Kept in memory, on the event loop. A log found bad stays bad until a verification of all of it succeeds."""
+    """Kept in memory, on the event loop. A log found bad stays bad until a verification of all succeeds."""
 
     def __init__(self) -> None:
         self.anchors = Anchors()
@@ -55,11 +55,16 @@ class Knowledge:
 
     def found_bad(self, index: int) -> None:
         """The entry at `index` is not what was written there, or is gone."""
-        self._found_bad_at = time.monotonic()
+        self._found_bad_at = max(self._found_bad_at, time.monotonic())
         if self.first_bad is None:
             _log.error("log_is_not_as_written", extra={"firstBadIndex": index})
         if self.first_bad is None or index < self.first_bad:
             self.first_bad = index
+
+    def contradicted(self, index: int) -> None:
+        """A witness saw something else at `index`, or more than there is: what is here cannot undo that by being whole."""
+        self.found_bad(index)
+        self._found_bad_at = float("inf")
 
     def found_whole(self, *, began: float) -> None:
         """A verification of all that began then (monotonic seconds) succeeded."""
