@@ -183,11 +183,12 @@ USERS = (
             metrics.READ_METRICS,
             metrics.READ_TOTALS,
             audit.QUERY,
+            audit.ERASE,
             audit.append_contract("edge"),
             *(health_contract(service) for service in SERVICES),
         ),
         asks_versions_of=(auth.IDENTITIES,),
-        hears=(events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED),
+        hears=(events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED, events.INTEGRITY_CHANGED),
     ),
     BusUser(
         name="auth",
@@ -206,7 +207,12 @@ USERS = (
         shares=(orchestrator.CIRCUITS,),
         asks_agents=True,
     ),
-    BusUser(name="audit", serves=True, calls=(witness.ADD_CHECKPOINT, witness.LAST_CHECKPOINT)),
+    BusUser(
+        name="audit",
+        serves=True,
+        calls=(witness.ADD_CHECKPOINT, witness.LAST_CHECKPOINT),
+        tells=(events.INTEGRITY_CHANGED,),
+    ),
     BusUser(name="witness", serves=True),
     BusUser(
         name="operator",

@@ -2,8 +2,10 @@
 
 import logging
 
+from audit.application.alarms import Alarms
 from audit.application.appends import Appends
 from audit.application.concluding import Concluder
+from audit.application.erasures import Erasures
 from audit.application.health import Health
 from audit.application.knowledge import Knowledge
 from audit.application.queries import Queries
@@ -41,8 +43,10 @@ async def main(stop: Stop) -> None:
         ):
             appends = Appends(writer, knowledge)
             scrubber = Scrubber(reader, knowledge, worker)
-            async with scrubber.running(), Concluder(appends, writer).running():
+            alarms = Alarms(knowledge, bus.publish)
+            async with alarms.running(), scrubber.running(), Concluder(appends, writer).running():
                 queries = Queries(reader, knowledge, worker, scrubber)
-                await bus.serve(*endpoints(appends, queries, Health(appends, knowledge)))
+                erasures = Erasures(reader, writer, appends, worker)
+                await bus.serve(*endpoints(appends, queries, erasures, Health(appends, knowledge)))
                 _log.info("ready")
                 await stop.wait()

@@ -4,9 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from audit.application.ports import Filters, LogDamaged, LogReader, Snapshot
+from audit.application.signing import Known, NotSigned, Signed, newest_signed
 from audit.domain.chain import EMPTY, Head
-from audit.domain.entry import Row
-from audit.domain.verification import Anchors, Verification
+from audit.domain.entry import Row, follows, lacking
+from audit.domain.erasure import erasure_in
+from audit.domain.proving import NotProved, Proofs
+from audit.domain.verification import NOTHING, Marks, Prefix, Verification
+from shared.tlog.merkle import Frontier, leaf_hash
+from shared.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, node_from
 
 WHOLE_UP_TO = 10_000
 """Up to so many entries the whole log is verified for every query."""
@@ -36,63 +41,167 @@ class Found:
 class Findings:
     """What one look at the log showed.
 
-    `sound` are verified entries that were not known as such, up to `head`. `whole`: the log's end was reached;
-    `behind`: so many entries are new that they were left to the scrubber.
+    `prefix` is how far it was verified, `proved` the part of it that the checkpoint `newest` is of. `whole`: from its
+    first entry to its last; `behind`: so much is not proved yet that it was left to the scrubber. `digest` is that of a
+    stretch of full tiles.
     """
 
     found: list[Found] = field(default_factory=list)
-    sound: list[Head] = field(default_factory=list)
-    head: Head = EMPTY
+    prefix: Prefix = NOTHING
+    proved: Prefix = NOTHING
+    newest: Signed | None = None
+    digest: bytes | None = None
     first_bad: int | None = None
     whole: bool = False
     behind: bool = False
 
+    @property
+    def signed_size(self) -> int:
+        """How many entries the newest checkpoint is of."""
+        return self.newest.checkpoint.size if self.newest else 0
 
-def look(reader: LogReader, questions: Sequence[Question], anchors: Anchors, seen: Head) -> Findings:
+    def found_bad(self, index: int | None) -> None:
+        """The entry at `index` is bad; None is none."""
+        if index is not None:
+            self.first_bad = index if self.first_bad is None else min(index, self.first_bad)
+
+
+def look(reader: LogReader, questions: Sequence[Question], known: Known) -> Findings:
     """Answers the questions and verifies what stands behind the answers, all on one snapshot.
 
-    A short log is verified from its first entry to its last. Of a long one, everything after `anchors` and the
-    segments around each entry that is shown.
+    A short log is verified from its first entry to its last. Of a long one, everything after the newest checkpoint that
+    was met before, and by its way to the root of that checkpoint each entry that is shown.
     """
     with reader.snapshot() as snapshot:
         last = snapshot.last_index()
-        whole = last < WHOLE_UP_TO
-        findings = Findings(whole=whole, behind=last - anchors.head.index > WHOLE_UP_TO, head=anchors.head)
-        if not findings.behind:
-            _verify(snapshot, Verification(EMPTY if whole else anchors.head, anchors, seen), last, findings)
+        if last < WHOLE_UP_TO:
+            findings = _verify(snapshot, Prefix(counted=last), known, last)
+            findings.whole = True
+        else:
+            findings = _verify_end(snapshot, known, last)
         findings.found = [_find(snapshot, question) for question in questions]
-        if not whole:
-            _vouch(snapshot, findings, anchors, seen)
-        findings.sound = [head for head in findings.sound if head.index > anchors.head.index]
+        if not findings.whole:
+            _vouch(snapshot, findings)
     return findings
 
 
-def look_at_stretch(reader: LogReader, start: Head, anchors: Anchors, seen: Head, entries: int) -> Findings:
-    """Verifies at most so many entries after `start`; `whole` says that the log's end was reached."""
+def look_at_end(reader: LogReader, known: Known) -> Findings:
+    """Verifies what was appended since the newest checkpoint that was met before."""
+    with reader.snapshot() as snapshot:
+        return _verify_end(snapshot, known, snapshot.last_index())
+
+
+def look_at_stretch(reader: LogReader, start: Prefix, known: Known, entries: int) -> Findings:
+    """Verifies at most so many entries after `start`; `whole` says that the log's end was reached.
+
+    The digest is that of `digest_of`, if all of these entries are there, sound and in full tiles.
+    """
     with reader.snapshot() as snapshot:
         end = snapshot.last_index()
-        last = min(end, start.index + entries)
-        findings = Findings(whole=last == end)
-        _verify(snapshot, Verification(start, anchors, seen), last, findings, ends=findings.whole)
-        findings.sound = [head for head in findings.sound if head.index > anchors.head.index]
+        if start == NOTHING:
+            start = Prefix(counted=end)
+        last = min(end, start.head.index + entries)
+        findings = _verify(snapshot, start, known, last, ends=last == end)
+        findings.whole = last == end
+        if findings.first_bad is None and start.size + entries <= min(last + 1, findings.signed_size):
+            findings.digest = _digest(snapshot, start.size, entries)
     return findings
 
 
-def _verify(snapshot: Snapshot, check: Verification, last: int, findings: Findings, *, ends: bool = True) -> None:
-    if check.head.index > last:
-        findings.head, findings.first_bad = Head(last, b""), last + 1
-        return
-    while check.first_bad is None and check.head.index < last:
-        before = check.head.index
+def digest_of(reader: LogReader, first: int, entries: int) -> bytes | None:
+    """A hash over all that is stored of so many entries and of their tiles; None when that is damaged."""
+    with reader.snapshot() as snapshot:
         try:
-            findings.sound += check.walk(snapshot.rows(before + 1, min(before + CHUNK, last)))
+            return _digest(snapshot, first, entries)
         except LogDamaged:
-            check.stop()
-        if check.first_bad is None and check.head.index == before:
-            check.stop()  # a hole
-    if ends:
+            return None
+
+
+def are_tiles_sound(reader: LogReader, known: Known) -> bool:
+    """Whether the tiles above those of leaves are those of the checkpoint that was met last."""
+    with reader.snapshot() as snapshot:
+        try:
+            Proofs(known.base, snapshot).prove_upper()
+        except (NotProved, LogDamaged):
+            return False
+    return True
+
+
+def _digest(snapshot: Snapshot, first: int, entries: int) -> bytes:
+    tiles = range(first // TILE_WIDTH, (first + entries) // TILE_WIDTH)
+    return snapshot.digest(first, first + entries - 1, tiles)
+
+
+def _verify_end(snapshot: Snapshot, known: Known, last: int) -> Findings:
+    base = known.base
+    if last - base.head.index > WHOLE_UP_TO or not base.size:
+        base = _as_the_tiles_say(snapshot, known)
+    if last - base.head.index > WHOLE_UP_TO:
+        return Findings(prefix=base, proved=base, behind=True)
+    return _verify(snapshot, base, known, last)
+
+
+def _verify(snapshot: Snapshot, start: Prefix, known: Known, last: int, *, ends: bool = True) -> Findings:
+    findings = Findings()
+    try:
+        findings.newest = newest_signed(snapshot, known)
+    except NotSigned as error:
+        findings.found_bad(error.after)
+    checkpoints = (known.newest, findings.newest.checkpoint if findings.newest else None)
+    roots = {met.size: met.root for met in checkpoints if met is not None and met.size > start.size}
+    check = Verification(start, Marks(known.seen, roots), snapshot, tiled=findings.signed_size)
+    while check.first_bad is None and check.head.index < last:
+        _walk(snapshot, check, last)
+    if check.head.index > last:
+        check.stop_at(last + 1)
+    elif ends:
         check.end()
-    findings.head, findings.first_bad = check.head, check.first_bad
+    findings.found_bad(check.first_bad)
+    findings.prefix, findings.proved = check.prefix, check.proved
+    return findings
+
+
+def _walk(snapshot: Snapshot, check: Verification, last: int) -> None:
+    before = check.head.index
+    try:
+        check.walk(snapshot.rows(before + 1, min(before + CHUNK, last)))
+    except LogDamaged:
+        check.stop()
+    if check.first_bad is None and check.head.index == before:
+        check.stop()  # a hole
+
+
+def _as_the_tiles_say(snapshot: Snapshot, known: Known) -> Prefix:
+    """The part of the log that its newest checkpoint is of, for who has met nothing of it, or not much.
+
+    What is known already where the tiles do not lead to that checkpoint: the walk over the whole log will tell why.
+    """
+    try:
+        signed = newest_signed(snapshot, known)
+        if signed is None:
+            return known.base
+        prefix = _from_tiles(snapshot, signed.checkpoint.size)
+        extends = not known.base.size or _from_tiles(snapshot, known.base.size).tree == known.base.tree
+    except (NotSigned, LogDamaged, ValueError):
+        return known.base
+    return prefix if extends and prefix.tree.root == signed.checkpoint.root else known.base
+
+
+def _from_tiles(snapshot: Snapshot, size: int) -> Prefix:
+    """Raises ValueError where tiles or entries are gone."""
+    tiles, rest = divmod(size, TILE_WIDTH)
+    node = node_from(lambda level, number: snapshot.tile(level, number) or b"")
+    hashes: list[bytes] = []
+    first = 0
+    for bit in range(tiles.bit_length() - 1, -1, -1):
+        if tiles >> bit & 1:
+            hashes.append(node(bit + TILE_HEIGHT, first >> bit))
+            first += 1 << bit
+    stored = snapshot.fingerprints(range(size - rest - 1, size))
+    if size - 1 not in stored:
+        raise ValueError("the log ends before its checkpoint")
+    leaves = tuple(leaf_hash(stored[index]) for index in range(size - rest, size))
+    return Prefix(Head(size - 1, stored[size - 1]), Frontier(tiles, tuple(hashes)), leaves)
 
 
 def _find(snapshot: Snapshot, question: Question) -> Found:
@@ -101,14 +210,45 @@ def _find(snapshot: Snapshot, question: Question) -> Found:
     return Found(rows, previous, snapshot.total(question.filters))
 
 
-def _vouch(snapshot: Snapshot, findings: Findings, anchors: Anchors, seen: Head) -> None:
-    """Verifies, from disk, the segments of the entries that are shown; those after `anchors` have been verified."""
-    shown = {row.index for found in findings.found for row in found.rows} | {anchors.head.index}
-    for start, end in sorted({anchors.around(index) for index in shown if 0 <= index <= anchors.head.index}):
-        check = Verification(start, anchors, seen)
-        stretch = Findings()
-        _verify(snapshot, check, end.index, stretch, ends=False)
-        if check.head != end:
-            bad = check.head.index + 1
-            findings.first_bad = bad if findings.first_bad is None else min(bad, findings.first_bad)
-            return
+def _vouch(snapshot: Snapshot, findings: Findings) -> None:
+    """Proves the entries that are shown; those after the checkpoint have been verified."""
+    voucher = _Voucher(snapshot, findings)
+    for found in findings.found:
+        for row in found.rows:
+            if not voucher.vouches_for(row, found.previous.get(row.index - 1, EMPTY.fingerprint)):
+                findings.found_bad(row.index)
+
+
+class _Voucher:
+    def __init__(self, snapshot: Snapshot, findings: Findings) -> None:
+        self._snapshot = snapshot
+        self._verified = findings.prefix.size
+        self._proved = findings.proved.size
+        self._proofs = Proofs(findings.proved, snapshot)
+
+    def vouches_for(self, row: Row, previous: bytes) -> bool:
+        """Whether the entry is what was written, or nothing can be said of it yet."""
+        if row.index >= self._proved:
+            return True
+        before = Head(row.index - 1, previous)
+        return self._is_in_tree(row) and (follows(row, before) or self._was_erased(row, before))
+
+    def _is_in_tree(self, row: Row) -> bool:
+        try:
+            return self._proofs.leaf(row.index) == leaf_hash(row.fingerprint)
+        except (NotProved, LogDamaged, TypeError):
+            return False
+
+    def _was_erased(self, row: Row, before: Head) -> bool:
+        gone = lacking(row, before)
+        place = self._snapshot.erasure_of(row.index) if gone else None
+        if not gone or place is None or place >= self._verified:
+            return False
+        try:
+            entry = next(self._snapshot.rows(place, place), None)
+        except LogDamaged:
+            return False
+        erasure = None if entry is None else erasure_in(entry)
+        if entry is None or erasure is None or not erasure.has_erased(row, gone):
+            return False
+        return self.vouches_for(entry, self._snapshot.fingerprints([place - 1]).get(place - 1, EMPTY.fingerprint))

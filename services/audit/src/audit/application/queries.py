@@ -25,6 +25,7 @@ class Answer:
     verified: int
     scrub_age: float | None
     first_bad: int | None
+    checkpoint: str | None
 
 
 class Queries:
@@ -61,29 +62,24 @@ class Queries:
         began = time.monotonic()
         known = self._knowledge
         try:
-            findings = await self._workshop.do(partial(look, self._reader, questions, known.anchors, known.seen))
+            findings = await self._workshop.do(partial(look, self._reader, questions, known.known))
         except LogDamaged as error:
             known.found_bad(0)
             raise LogUnavailable("The audit log is damaged and cannot be read.") from error
-        self._learn(findings, began)
+        known.learn(findings, began=began)
         return [self._answer(found, findings) for found in findings.found]
-
-    def _learn(self, findings: Findings, began: float) -> None:
-        self._knowledge.verified(findings.sound)
-        if findings.first_bad is not None:
-            self._knowledge.found_bad(findings.first_bad)
-        elif findings.whole and not findings.behind:
-            self._knowledge.found_whole(began=began)
 
     def _answer(self, found: Found, findings: Findings) -> Answer:
         known = self._knowledge
-        verified = findings.head.index + 1
+        is_verifying = findings.behind or known.status is Status.VERIFYING
+        verified = self._scrubber.verified if is_verifying else findings.prefix.size
         return Answer(
             found=found,
-            status=Status.VERIFYING if findings.behind and known.first_bad is None else known.status,
+            status=Status.VERIFYING if is_verifying and known.first_bad is None else known.status,
             verified=verified if known.first_bad is None else min(verified, known.first_bad),
             scrub_age=known.scrub_age,
             first_bad=known.first_bad,
+            checkpoint=findings.newest.note if findings.newest else None,
         )
 
 

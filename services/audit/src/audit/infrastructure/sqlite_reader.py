@@ -1,9 +1,13 @@
 """Reading the log from SQLite: from the file itself and not from a cache."""
 
+import marshal
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
+
+import orjson
 
 from audit.application.ports import Filters, LogDamaged, LogUnavailable, StoredCheckpoint
 from audit.domain.entry import Row
@@ -15,6 +19,12 @@ WAIT_FOR_LOCK_S = 2.0
 _LAST = 'SELECT max("index") FROM entries'
 _ROWS = f'SELECT {COLUMNS} FROM entries WHERE "index" BETWEEN ? AND ? ORDER BY "index"'  # noqa: S608  # constants
 _TILE = "SELECT hashes FROM tiles WHERE level = ? AND number = ?"
+_TILES = "SELECT number, hashes FROM tiles WHERE level = 0 AND number BETWEEN ? AND ? ORDER BY number"
+_ERASURE = 'SELECT entry FROM erased WHERE "index" = ?'
+_OF_PERSON = """
+    SELECT "index" FROM entries WHERE "index" BETWEEN ? AND ? AND personal != '{}'
+    AND ((? != '' AND user_id = ?) OR (? != '' AND names(personal, ?))) ORDER BY "index"
+"""
 _NEWEST_CHECKPOINT = "SELECT size, note, created_at FROM checkpoints ORDER BY size DESC LIMIT 1"
 _CONDITIONS = {
     "user_id": "user_id = ?",
@@ -117,6 +127,39 @@ class SqliteSnapshot:
         if row is not None and not (isinstance(row[1], str) and isinstance(row[2], int)):
             raise LogDamaged("a checkpoint is no checkpoint")
         return None if row is None else StoredCheckpoint(*row)
+
+    def digest(self, first: int, last: int, tiles: Sequence[int]) -> bytes:
+        """See Snapshot. This form of marshal writes equal values as equal bytes, with their types and lengths."""
+        with _translated():
+            rows = self._connection.execute(_ROWS, (first, last)).fetchall()
+            leaves = self._connection.execute(_TILES, (tiles[0], tiles[-1])).fetchall()
+        return sha256(marshal.dumps((rows, leaves), 2)).digest()
+
+    def erasure_of(self, index: int) -> int | None:
+        """See Snapshot."""
+        with _translated():
+            row = self._connection.execute(_ERASURE, (index,)).fetchone()
+        return None if row is None or not isinstance(row[0], int) else row[0]
+
+    def of_person(self, user_id: str, email: str, first: int, last: int) -> list[int]:
+        """See Snapshot."""
+        self._connection.create_function("names", 2, _names, deterministic=True)
+        self._connection.text_factory = _lenient
+        try:
+            with _translated():
+                found = self._connection.execute(_OF_PERSON, (first, last, user_id, user_id, email, email.casefold()))
+                return [index for (index,) in found]
+        finally:
+            self._connection.text_factory = str
+
+
+def _names(personal: object, email: str) -> bool:
+    """Whether these personal values hold that e-mail address."""
+    try:
+        value = orjson.loads(personal)["userEmail"]["value"]  # type: ignore[arg-type]  # a forged column holds anything
+    except (ValueError, TypeError, KeyError):
+        return False
+    return isinstance(value, str) and value.casefold() == email
 
 
 def _where(filters: Filters) -> tuple[str, list[object]]:

@@ -17,12 +17,13 @@ from typing import TypeVar
 
 import orjson
 
-from audit.application.ports import Commit, LogDamaged, LogUnavailable
+from audit.application.ports import Commit, ErasedPart, LogDamaged, LogUnavailable
 from audit.domain.chain import EMPTY, Head
 from audit.domain.entry import Draft, Row, seal
 from audit.domain.personal import PERSONAL_FIELDS, SALT_BYTES
 from audit.infrastructure.sqlite_checkpoints import checkpointing
 from audit.infrastructure.sqlite_connections import connect, is_busy, meaning_of
+from audit.infrastructure.sqlite_erasures import empty_wal, erase
 from audit.infrastructure.sqlite_rows import COLUMNS, to_row
 
 LOCK_WITHIN_S = 0.6
@@ -78,6 +79,16 @@ class SqliteLogWriter:
         return await self._in_transaction(
             lambda connection: [to_row(row) for row in connection.execute(_OVERDUE, (before, limit))]
         )
+
+    async def erase(self, indexes: Sequence[int], draft: Callable[[Sequence[int]], Draft], seen: Head) -> ErasedPart:
+        """See LogWriter."""
+        return await self._in_transaction(
+            lambda connection: erase(connection, indexes, lambda found: _record(connection, [draft(found)], seen))
+        )
+
+    async def forget(self) -> None:
+        """See LogWriter."""
+        await empty_wal(self._file)
 
     def close(self) -> None:
         """Closes the file; the next call opens it again."""

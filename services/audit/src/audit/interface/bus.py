@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from audit.application.appends import Appends
+from audit.application.erasures import Erasures, Person
 from audit.application.health import Health
 from audit.application.inspection import Question
 from audit.application.knowledge import Status
@@ -17,20 +18,41 @@ from audit.domain.entry import Draft, Row
 from shared.bus import CallContext, Endpoint, Nothing, read
 from shared.clock import rfc3339
 from shared.contracts import health
-from shared.contracts.audit import QUERY, Append, Entry, Integrity, NewEntry, Page, Query, append_contract
+from shared.contracts.audit import (
+    ERASE,
+    QUERY,
+    Append,
+    Entry,
+    Erase,
+    Erased,
+    Integrity,
+    NewEntry,
+    Page,
+    PersonalField,
+    Query,
+    Receipt,
+    append_contract,
+)
 from shared.errors import FieldError, InvalidFields
 
 SOURCES = ("edge", "auth", "orchestrator")
 MAX_DETAILS_BYTES = 65_536
+_PERSONAL: tuple[PersonalField, ...] = ("ipAddress", "userAgent", "userEmail")
 
 
-def endpoints(appends: Appends, queries: Queries, state: Health) -> list[Endpoint]:
+def endpoints(appends: Appends, queries: Queries, erasures: Erasures, state: Health) -> list[Endpoint]:
     """All that this service answers."""
 
     async def query(request: Query, context: CallContext) -> Page:
         question = Question(filters=_filters(request), page=request.page, limit=request.limit)
         answer = await queries.find(question, context.principal, full=request.verify == "full")
         return _page(request, answer)
+
+    async def erase(request: Erase, context: CallContext) -> Erased:
+        person = Person(user_id=request.user_id or "", email=request.email or "")
+        report = await erasures.erase(person, context)
+        receipts = [Receipt(index=place.index, fingerprint=place.fingerprint.hex()) for place in report.places]
+        return Erased(entries=report.entries, fields=report.fields, left=report.left, receipts=receipts)
 
     async def check(_request: Nothing, _context: CallContext) -> health.Health:
         complaint = await state.complaint()
@@ -39,6 +61,7 @@ def endpoints(appends: Appends, queries: Queries, state: Health) -> list[Endpoin
     return [
         *(append_contract(source).answered_in_bytes_by(_appending(source, appends)) for source in SOURCES),
         QUERY.answered_by(query),
+        ERASE.answered_by(erase),
         health.health_contract("audit").answered_by(check),
     ]
 
@@ -103,7 +126,7 @@ def _page(query: Query, answer: Answer) -> Page:
         integrity=Integrity(
             status=answer.status.value,
             verified_entries=answer.verified,
-            checkpoint=None,
+            checkpoint=answer.checkpoint,
             scrub_age_seconds=None if answer.scrub_age is None else round(answer.scrub_age, 3),
             first_bad_index=answer.first_bad,
         ),
@@ -132,6 +155,7 @@ def _entry(row: Row, previous: bytes) -> Entry:
         timestamp=_shown(row.timestamp),
         previous_fingerprint=shown(row.index - 1, previous),
         fingerprint=row.fingerprint.hex() if isinstance(row.fingerprint, bytes) else _shown(row.fingerprint),
+        erased=[field for field in _PERSONAL if body.get(field) and field not in beside],
     )
 
 

@@ -11,7 +11,7 @@ from edge.http.request import MAX_TIMEOUT_S
 from edge.routes.hot import AgentsQuery
 from edge.routes.idempotency import IdempotencyKey
 from shared.contracts.auth import User
-from shared.contracts.events import AgentChanged, AgentHealthChanged, StreamDropped, StreamEnded
+from shared.contracts.events import AgentChanged, AgentHealthChanged, IntegrityChanged, StreamDropped, StreamEnded
 from shared.contracts.openai import (
     ChatCompletion,
     ChatRequest,
@@ -46,8 +46,9 @@ _CHAT_EVENTS = (
 )
 _EVENTS = (
     "What happens from now on: `agent.health_changed` with an AgentHealthChanged; `agent.created`, `agent.updated`,"
-    " `agent.deleted`, `agent.maintenance_begun`, `agent.maintenance_ended` with an AgentChanged; `dropped` with a"
-    " StreamDropped to who reads too slowly; `end` with a StreamEnded as the last one."
+    " `agent.deleted`, `agent.maintenance_begun`, `agent.maintenance_ended` with an AgentChanged;"
+    " `audit.alarm` with an IntegrityChanged when the audit log is no longer what was written, `audit.recovered` when"
+    " it is again; `dropped` with a StreamDropped to who reads too slowly; `end` with a StreamEnded as the last one."
 )
 
 
@@ -116,7 +117,7 @@ def hot_descriptions() -> list[APIRoute]:
 
 def schemas_of_events() -> dict[str, Any]:
     """The schemas of what events tell, which no route's own models name."""
-    models = (AgentHealthChanged, AgentChanged, StreamDropped, StreamEnded)
+    models = (AgentHealthChanged, AgentChanged, IntegrityChanged, StreamDropped, StreamEnded)
     _, found = models_json_schema(
         [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
     )
