@@ -12,7 +12,6 @@ from audit.domain.personal import NO_VALUES
 from shared.tlog.merkle import HASH_BYTES, Frontier, leaf_hash, root_of
 from shared.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 
-
 _NO_TREE = Frontier()
 
 
