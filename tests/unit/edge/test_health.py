@@ -49,7 +49,17 @@ async def test_an_edge_is_ready_when_keys_can_be_checked_and_every_service_that_
     assert await HealthCheck(services).is_ready() is is_ready  # type: ignore[arg-type]  # only what is asked of a bus
 
 
-async def test_a_missing_witness_is_told() -> None:
-    services = Services({"auth": WELL, "orchestrator": WELL, "audit": WELL, "witness": None})
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, "healthy"),
+        ({"witness": None}, "degraded"),
+        ({"witness": ILL}, "degraded"),
+        ({"auth": None}, "degraded"),
+        ({"auth": None, "orchestrator": ILL, "audit": None}, "unhealthy"),
+    ],
+)
+async def test_the_whole_is_as_its_services_are(changed: dict[str, Health | None], status: str) -> None:
+    services = Services({"auth": WELL, "orchestrator": WELL, "audit": WELL, "witness": WELL} | changed)
 
-    assert await HealthCheck(services).status() == "degraded"  # type: ignore[arg-type]  # only what is asked of a bus
+    assert await HealthCheck(services).status() == status  # type: ignore[arg-type]  # only what is asked of a bus

@@ -85,7 +85,7 @@ class HealthCheck:
         self._reports = _Joined(self._report)
 
     async def status(self) -> Status:
-        """Healthy when every service can do its work, unhealthy when none answers, degraded in between."""
+        """Healthy when every service can do its work, unhealthy when none that is needed can, degraded in between."""
         return _overall(await self._answers.result())
 
     async def is_ready(self) -> bool:
@@ -131,8 +131,9 @@ class HealthCheck:
 
 
 def _overall(answers: dict[str, _Answer]) -> Status:
-    healthy = sum(answer.healthy for answer in answers.values())
-    return "healthy" if healthy == len(answers) else "degraded" if healthy else "unhealthy"
+    if all(answer.healthy for answer in answers.values()):
+        return "healthy"
+    return "degraded" if any(answers[service].healthy for service in NEEDED) else "unhealthy"
 
 
 def _service(answer: _Answer, replicas: list[Replica]) -> ServiceHealth:

@@ -3,11 +3,11 @@
 import asyncio
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from shared.durable import write_durably
 from shared.tlog.notes import Cosigner, KeyRefused, NoteRefused, Verifier
 from witness.application import DirectoryUnusable, MemoryNotWritten
 from witness.domain import Memory, recalled
@@ -32,9 +32,9 @@ class WitnessDirectory:
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._key.exists():
             if not self._memory.exists():
-                self._write(self._memory, _NOTHING)
-            self._write(self._key, f"{Cosigner.generate(name).text}\n")
-        self._write(self._path / "witness.pub", f"{self.signer().verifier.text}\n")
+                write_durably(self._memory, _NOTHING.encode())
+            write_durably(self._key, f"{Cosigner.generate(name).text}\n".encode())
+        write_durably(self._path / "witness.pub", f"{self.signer().verifier.text}\n".encode())
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -76,7 +76,7 @@ class WitnessDirectory:
     async def save(self, memory: Memory) -> None:
         """Returns once it would survive a power failure. Raises MemoryNotWritten; the memory before may stay."""
         try:
-            await asyncio.to_thread(self._write, self._memory, f"{memory.log.text}\n{memory.note}")
+            await asyncio.to_thread(write_durably, self._memory, f"{memory.log.text}\n{memory.note}".encode())
         except OSError as error:
             raise MemoryNotWritten(f"The witness cannot write its memory: {error.strerror}.") from error
 
@@ -93,20 +93,3 @@ class WitnessDirectory:
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
             raise DirectoryUnusable(f"{path} cannot be read: {why}") from error
-
-    def _write(self, path: Path, text: str) -> None:
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

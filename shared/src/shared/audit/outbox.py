@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from shared.audit.appender import EntryRefused
 from shared.audit.encoding import Recordable, encode
 from shared.bus import read
 from shared.contracts.audit import NewEntry
+from shared.durable import write_durably
 from shared.errors import PlatformError
 from shared.ids import new_id
 
@@ -65,11 +65,15 @@ class Outbox:
         It does not fail: what cannot be written is kept in memory, and that is said loudly.
         """
         try:
-            await asyncio.to_thread(_write_durably, self._own / f"{new_id()}.json", encode(entry))
+            await asyncio.to_thread(self._write, f"{new_id()}.json", encode(entry))
         except OSError as error:
             self._unwritten.append(entry)
             _log.error("outbox_not_written", extra={"id": entry.id, "action": entry.action, "detail": str(error)})
         self._new.set()
+
+    def _write(self, name: str, entry: bytes) -> None:
+        self._own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_durably(self._own / name, entry)
 
     @asynccontextmanager
     async def _owning(self) -> AsyncIterator[None]:
@@ -147,21 +151,6 @@ def _set_aside(file: Path, error: PlatformError) -> None:
     refused.mkdir(exist_ok=True, mode=0o700)
     file.rename(refused / file.name)
     _log.error("outbox_entry_set_aside", extra={"file": file.name, "detail": error.detail})
-
-
-def _write_durably(path: Path, body: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_suffix(".draft")
-    with open(draft, "wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 @contextmanager

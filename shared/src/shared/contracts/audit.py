@@ -40,6 +40,7 @@ class Action(StrEnum):
     CONVERSATION_DELETED = "conversation.deleted"
     REQUEST_REFUSED = "request.refused"
     AUDIT_PERSONAL_ERASED = "audit.personal_erased"
+    AUDIT_KEY_CHANGED = "audit.key_changed"
 
 
 class Phase(StrEnum):

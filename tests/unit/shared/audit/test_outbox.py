@@ -136,7 +136,7 @@ async def test_what_cannot_be_written_is_kept_in_memory_and_said(
     def full(*_args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_write_durably", full)
+    monkeypatch.setattr(module, "write_durably", full)
     outbox = Outbox(tmp_path, "auth-1")
     there.away = True
     async with outbox.delivering(there.append):

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from audit.application.growing import stored_tile
 from audit.application.ports import Filters, LogDamaged, LogReader, Snapshot
 from audit.application.signing import Known, NotSigned, Signed, newest_signed
 from audit.domain.chain import EMPTY, Head
 from audit.domain.entry import Row, follows, lacking
 from audit.domain.erasure import erasure_in
 from audit.domain.proving import NotProved, Proofs
+from audit.domain.tree import cut, recalled
 from audit.domain.verification import NOTHING, Marks, Prefix, Verification
 from shared.tlog.merkle import Frontier, leaf_hash
-from shared.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, node_from
+from shared.tlog.tiles import TILE_WIDTH
 
 WHOLE_UP_TO = 10_000
 """Up to so many entries the whole log is verified for every query."""
@@ -182,26 +184,17 @@ def _as_the_tiles_say(snapshot: Snapshot, known: Known) -> Prefix:
             return known.base
         prefix = _from_tiles(snapshot, signed.checkpoint.size)
         extends = not known.base.size or _from_tiles(snapshot, known.base.size).tree == known.base.tree
-    except (NotSigned, LogDamaged, ValueError):
+    except (NotSigned, LogDamaged, ValueError, TypeError, KeyError):
         return known.base
     return prefix if extends and prefix.tree.root == signed.checkpoint.root else known.base
 
 
 def _from_tiles(snapshot: Snapshot, size: int) -> Prefix:
-    """Raises ValueError where tiles or entries are gone."""
-    tiles, rest = divmod(size, TILE_WIDTH)
-    node = node_from(lambda level, number: snapshot.tile(level, number) or b"")
-    hashes: list[bytes] = []
-    first = 0
-    for bit in range(tiles.bit_length() - 1, -1, -1):
-        if tiles >> bit & 1:
-            hashes.append(node(bit + TILE_HEIGHT, first >> bit))
-            first += 1 << bit
-    stored = snapshot.fingerprints(range(size - rest - 1, size))
-    if size - 1 not in stored:
-        raise ValueError("the log ends before its checkpoint")
-    leaves = tuple(leaf_hash(stored[index]) for index in range(size - rest, size))
-    return Prefix(Head(size - 1, stored[size - 1]), Frontier(tiles, tuple(hashes)), leaves)
+    """Raises ValueError, TypeError or KeyError where tiles or entries are gone."""
+    edge = recalled(size, stored_tile(snapshot, size))
+    head = Head(size - 1, snapshot.fingerprints([size - 1])[size - 1])
+    tiles = size // TILE_WIDTH
+    return Prefix(head, Frontier(tiles, edge.frontier.hashes[: tiles.bit_count()]), tuple(cut(edge.tiles[0])))
 
 
 def _find(snapshot: Snapshot, question: Question) -> Found:

@@ -7,7 +7,9 @@ from typing import Protocol, TypeVar
 
 from audit.domain.chain import Head
 from audit.domain.entry import Draft, Row
+from audit.domain.tree import Tile
 from shared.errors import Unavailable
+from shared.tlog.notes import Signer, Verifier
 
 T = TypeVar("T")
 
@@ -16,6 +18,12 @@ class LogUnavailable(Unavailable):
     """The log cannot be written or read now; nothing was recorded."""
 
     reason = "audit-unavailable"
+
+
+class KeysUnusable(Unavailable):
+    """The key that signs checkpoints cannot be read, or is not the one that the log has handed over to."""
+
+    reason = "audit-key-unusable"
 
 
 class LogDamaged(Exception):
@@ -136,6 +144,32 @@ class LogReader(Protocol):
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """A snapshot, held while the block runs."""
+
+
+class TreeStore(Protocol):
+    """Keeps tiles and checkpoints. Everything raises LogUnavailable."""
+
+    async def extend(self, old_size: int, tiles: Sequence[Tile], checkpoint: StoredCheckpoint) -> bool:
+        """Keeps them together, if the newest stored checkpoint is of `old_size` entries (0: none); False otherwise."""
+
+    async def add_cosignature(self, size: int, line: str) -> None:
+        """Appends the signature line to the stored checkpoint of that size, unless it is there already."""
+
+
+class KeyRing(Protocol):
+    """The log's signing keys. Everything raises KeysUnusable."""
+
+    def current(self) -> Signer:
+        """The key that signs now, as far as is known."""
+
+    def retired(self) -> list[Verifier]:
+        """The public keys of those that signed before, oldest first."""
+
+    def prepare_next(self) -> Signer:
+        """Makes the key that is to sign next and keeps it durably; one that was made before is forgotten."""
+
+    def promote(self, next: Verifier) -> Signer:
+        """From now on this one signs, which was made by `prepare_next`; does nothing if it does already."""
 
 
 class Workshop(Protocol):

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from audit.domain.verification import Evidence, Prefix, cut
+from audit.domain.tree import cut
+from audit.domain.verification import Evidence, Prefix
 from shared.tlog.merkle import HASH_BYTES, root_of
 from shared.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 

@@ -9,6 +9,7 @@ from audit.domain.chain import EMPTY, Head
 from audit.domain.entry import Row, follows, lacking
 from audit.domain.erasure import ERASED, Erasure, erasure_in
 from audit.domain.personal import NO_VALUES
+from audit.domain.tree import cut
 from shared.tlog.merkle import HASH_BYTES, Frontier, leaf_hash, root_of
 from shared.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 
@@ -226,11 +227,6 @@ class Verification:
             count, level = number, level + 1
         if extra is not None:
             self.stop_at(self.head.index + 1)
-
-
-def cut(tile: bytes) -> list[bytes]:
-    """The hashes of a tile."""
-    return [tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)]
 
 
 def _first_difference(stored: bytes, leaves: Sequence[bytes]) -> int:

@@ -17,10 +17,11 @@ from typing import TypeVar
 
 import orjson
 
-from audit.application.ports import Commit, ErasedPart, LogDamaged, LogUnavailable
+from audit.application.ports import Commit, ErasedPart, LogDamaged, LogUnavailable, StoredCheckpoint
 from audit.domain.chain import EMPTY, Head
 from audit.domain.entry import Draft, Row, seal
 from audit.domain.personal import PERSONAL_FIELDS, SALT_BYTES
+from audit.domain.tree import Tile
 from audit.infrastructure.sqlite_checkpoints import checkpointing
 from audit.infrastructure.sqlite_connections import connect, is_busy, meaning_of
 from audit.infrastructure.sqlite_erasures import empty_wal, erase
@@ -29,6 +30,8 @@ from audit.infrastructure.sqlite_rows import COLUMNS, to_row
 LOCK_WITHIN_S = 0.6
 TRY_LOCK_EVERY_S = 0.001
 SAY_AGAIN_AFTER_S = 5.0
+KEPT_CHECKPOINTS = 100
+"""Proofs need the tiles only; these are for people who compare."""
 SALTS_BYTES = SALT_BYTES * len(PERSONAL_FIELDS)
 
 _INSERT = f"INSERT INTO entries ({COLUMNS}) VALUES ({', '.join('?' * 13)})"  # noqa: S608  # constants
@@ -42,6 +45,13 @@ _OPEN = """
 """
 _ANY_OPEN = "SELECT 1 FROM open_intents LIMIT 1"
 _PROBE = "UPDATE probe SET writes = writes + 1"
+_NEWEST_SIZE = "SELECT coalesce(max(size), 0) FROM checkpoints"
+_KEEP_TILE = "INSERT OR REPLACE INTO tiles (level, number, hashes) VALUES (?, ?, ?)"
+_KEEP_CHECKPOINT = "INSERT INTO checkpoints (size, note, created_at) VALUES (?, ?, ?)"
+_FORGET_CHECKPOINTS = """
+    DELETE FROM checkpoints WHERE size <= (SELECT size FROM checkpoints ORDER BY size DESC LIMIT 1 OFFSET ?)
+"""
+_COSIGN = "UPDATE checkpoints SET note = note || ? WHERE size = ? AND instr(note, ?) = 0"
 _CONCLUDE = "DELETE FROM open_intents WHERE id = ?"
 _OVERDUE = f"""
     SELECT {", ".join(f"entries.{name.strip()}" for name in COLUMNS.split(","))}
@@ -89,6 +99,24 @@ class SqliteLogWriter:
     async def forget(self) -> None:
         """See LogWriter."""
         await empty_wal(self._file)
+
+    async def extend(self, old_size: int, tiles: Sequence[Tile], checkpoint: StoredCheckpoint) -> bool:
+        """See TreeStore."""
+
+        def keep(connection: sqlite3.Connection) -> bool:
+            (newest,) = connection.execute(_NEWEST_SIZE).fetchone()
+            if newest != old_size:
+                return False
+            connection.executemany(_KEEP_TILE, tiles)
+            connection.execute(_KEEP_CHECKPOINT, (checkpoint.size, checkpoint.note, checkpoint.created_at))
+            connection.execute(_FORGET_CHECKPOINTS, (KEPT_CHECKPOINTS,))
+            return True
+
+        return await self._in_transaction(keep)
+
+    async def add_cosignature(self, size: int, line: str) -> None:
+        """See TreeStore."""
+        await self._in_transaction(lambda connection: connection.execute(_COSIGN, (line, size, line)))
 
     def close(self) -> None:
         """Closes the file; the next call opens it again."""

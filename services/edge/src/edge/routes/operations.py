@@ -30,7 +30,7 @@ def operation_routes(health: HealthCheck) -> APIRouter:
             return _with_status(Summary(status=await health.status()))
         return _with_status(await health.report())
 
-    @router.get("/ready", summary="Whether every service answers", response_model=Readiness)
+    @router.get("/ready", summary="Whether every service that work needs answers", response_model=Readiness)
     async def ready() -> Response:
         is_ready = await health.is_ready()
         return json_reply(Readiness(ready=is_ready), status_code=200 if is_ready else 503)
