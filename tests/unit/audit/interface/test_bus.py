@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from audit.application.appends import Appends
+from audit.application.erasures import Erasures
 from audit.application.health import Health
 from audit.application.knowledge import Knowledge
 from audit.application.queries import Queries
@@ -44,7 +45,8 @@ async def door(log_file: Path, workshop: Threads) -> Any:
         appends = Appends(writer, knowledge)
         reader = SqliteLogReader(log_file)
         queries = Queries(reader, knowledge, workshop, Scrubber(reader, knowledge, workshop))
-        made = endpoints(appends, queries, Health(appends, knowledge))
+        erasures = Erasures(reader, writer, appends, workshop)
+        made = endpoints(appends, queries, erasures, Health(appends, knowledge))
         yield Door({endpoint.subject: endpoint.answer for endpoint in made}, log_file)
 
 
@@ -86,6 +88,7 @@ async def test_an_entry_goes_in_with_a_receipt_and_comes_out_whole(door: Door) -
         "timestamp": "2026-11-22T10:37:25.123Z",
         "previousFingerprint": "GENESIS",
         "fingerprint": shown["fingerprint"],
+        "erased": [],
     }
     assert {name: answer[name] for name in ("total", "page", "limit", "pages", "integrityValid")} == {
         "total": 1,

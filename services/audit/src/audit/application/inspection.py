@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from audit.application.evidence import Readable
 from audit.application.growing import stored_tile
 from audit.application.ports import Filters, LogDamaged, LogReader, Snapshot
 from audit.application.signing import Known, NotSigned, Signed, newest_signed
@@ -123,8 +124,8 @@ def are_tiles_sound(reader: LogReader, known: Known) -> bool:
     """Whether the tiles above those of leaves are those of the checkpoint that was met last."""
     with reader.snapshot() as snapshot:
         try:
-            Proofs(known.base, snapshot).prove_upper()
-        except (NotProved, LogDamaged):
+            Proofs(known.base, Readable(snapshot)).prove_upper()
+        except NotProved:
             return False
     return True
 
@@ -151,7 +152,7 @@ def _verify(snapshot: Snapshot, start: Prefix, known: Known, last: int, *, ends:
         findings.found_bad(error.after)
     checkpoints = (known.newest, findings.newest.checkpoint if findings.newest else None)
     roots = {met.size: met.root for met in checkpoints if met is not None and met.size > start.size}
-    check = Verification(start, Marks(known.seen, roots), snapshot, tiled=findings.signed_size)
+    check = Verification(start, Marks(known.seen, roots), Readable(snapshot), tiled=findings.signed_size)
     while check.first_bad is None and check.head.index < last:
         _walk(snapshot, check, last)
     if check.head.index > last:
@@ -214,10 +215,10 @@ def _vouch(snapshot: Snapshot, findings: Findings) -> None:
 
 class _Voucher:
     def __init__(self, snapshot: Snapshot, findings: Findings) -> None:
-        self._snapshot = snapshot
+        self._evidence = Readable(snapshot)
         self._verified = findings.prefix.size
         self._proved = findings.proved.size
-        self._proofs = Proofs(findings.proved, snapshot)
+        self._proofs = Proofs(findings.proved, self._evidence)
 
     def vouches_for(self, row: Row, previous: bytes) -> bool:
         """Whether the entry is what was written, or nothing can be said of it yet."""
@@ -229,19 +230,16 @@ class _Voucher:
     def _is_in_tree(self, row: Row) -> bool:
         try:
             return self._proofs.leaf(row.index) == leaf_hash(row.fingerprint)
-        except (NotProved, LogDamaged, TypeError):
+        except (NotProved, TypeError):
             return False
 
     def _was_erased(self, row: Row, before: Head) -> bool:
         gone = lacking(row, before)
-        place = self._snapshot.erasure_of(row.index) if gone else None
+        place = self._evidence.erasure_of(row.index) if gone else None
         if not gone or place is None or place >= self._verified:
             return False
-        try:
-            entry = next(self._snapshot.rows(place, place), None)
-        except LogDamaged:
-            return False
+        entry = next(self._evidence.rows(place, place), None)
         erasure = None if entry is None else erasure_in(entry)
         if entry is None or erasure is None or not erasure.has_erased(row, gone):
             return False
-        return self.vouches_for(entry, self._snapshot.fingerprints([place - 1]).get(place - 1, EMPTY.fingerprint))
+        return self.vouches_for(entry, self._evidence.fingerprints([place - 1]).get(place - 1, EMPTY.fingerprint))

@@ -58,10 +58,10 @@ def commitments_to(index: int, beside: str, gone: Mapping[str, str] = NOTHING_GO
         if field not in values:
             found.append(gone.get(field, ""))
             continue
-        salt, value = values[field]["salt"], values[field]["value"]
-        found.append(commitment(index, field, bytes.fromhex(salt), value))
-        written[field] = {"salt": salt, "value": value}
-        if len(salt) != SALT_BYTES * 2 or not value:
+        salt, value = bytes.fromhex(values[field]["salt"]), values[field]["value"]
+        found.append(commitment(index, field, salt, value))
+        written[field] = {"salt": salt.hex(), "value": value}
+        if len(salt) != SALT_BYTES or not value:
             raise ValueError("not as it was written")
     if orjson.dumps(written).decode() != beside:
         raise ValueError("not as it was written")
