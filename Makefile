@@ -45,6 +45,9 @@ admin-password: environment ## a new password for the first admin, or EMAIL=...
 agent-key: environment ## a key for an agent of type bus: AGENT=<its id or name>
 	@$(LOCAL) agent-key
 
+audit-key: environment ## a new key for the audit log's checkpoints; the log itself hands over to it
+	@$(LOCAL) audit-key
+
 test: environment ## unit, integration, end-to-end and chaos tests
 	@$(VENV)/pytest
 
@@ -85,5 +88,5 @@ clean: ## remove the environment, peers of the benchmark and caches; .env and da
 environment:
 	@$(BOOTSTRAP) deploy/local/bootstrap.py
 
-.PHONY: help up down status logs dev run key admin-password agent-key test coverage check format lock bench bench-peers asvs \
+.PHONY: help up down status logs dev run key admin-password agent-key audit-key test coverage check format lock bench bench-peers asvs \
 	clean environment

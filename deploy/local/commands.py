@@ -45,6 +45,12 @@ def _admin_password(_: argparse.Namespace, root: Path) -> int:
     return admin_password(root)
 
 
+def _audit_key(_: argparse.Namespace, root: Path) -> int:
+    from deploy.local.audit_key import main as audit_key  # noqa: PLC0415 - takes the bus with it
+
+    return audit_key(root)
+
+
 def _agent_key(_: argparse.Namespace, root: Path) -> int:
     from deploy.local.agent_key import main as agent_key  # noqa: PLC0415 - takes the bus with it
 
@@ -62,6 +68,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace, Path], int]] = {
     "key": _key,
     "admin-password": _admin_password,
     "agent-key": _agent_key,
+    "audit-key": _audit_key,
 }
 
 
@@ -72,6 +79,6 @@ def _arguments() -> argparse.Namespace:
     commands.add_parser("background").add_argument("ready", type=int, help="the descriptor to tell that all is ready")
     commands.add_parser("logs").add_argument("service", nargs="?")
     commands.add_parser("run").add_argument("service")
-    for name in ("dev", "down", "status", "key", "admin-password", "agent-key"):
+    for name in ("dev", "down", "status", "key", "admin-password", "agent-key", "audit-key"):
         commands.add_parser(name)
     return parser.parse_args()

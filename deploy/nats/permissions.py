@@ -14,6 +14,7 @@ from shared.bus.streams import flow_of, streams_of
 from shared.bus.talks import talks_with
 from shared.contracts import (
     audit,
+    audit_tree,
     auth,
     conversations,
     events,
@@ -184,6 +185,9 @@ USERS = (
             metrics.READ_TOTALS,
             audit.QUERY,
             audit.ERASE,
+            audit_tree.GET_CHECKPOINT,
+            audit_tree.PROVE_INCLUSION,
+            audit_tree.PROVE_CONSISTENCY,
             audit.append_contract("edge"),
             *(health_contract(service) for service in SERVICES),
         ),
@@ -218,7 +222,13 @@ USERS = (
         name="operator",
         serves=False,
         passes_principal=True,
-        calls=(auth.ISSUE_KEY, users.RESET_ADMIN_PASSWORD, orchestrator.ISSUE_AGENT_KEY, orchestrator.LIST_AGENTS),
+        calls=(
+            auth.ISSUE_KEY,
+            users.RESET_ADMIN_PASSWORD,
+            orchestrator.ISSUE_AGENT_KEY,
+            orchestrator.LIST_AGENTS,
+            audit_tree.CHANGE_KEY,
+        ),
     ),
 )
 

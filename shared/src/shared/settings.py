@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from shared.tlog.notes import is_key_name
+
 BAD_SETTING_EXIT = 2
 MIN_SECRET_BYTES = 32
 
@@ -74,6 +76,13 @@ def require_key(value: SecretStr) -> SecretStr:
     except ValueError:
         pass
     raise ValueError("must be 64 random hexadecimal digits (32 bytes); `make up` writes them into .env")
+
+
+def require_key_name(name: str) -> str:
+    """Raises ValueError unless a key of signed notes may be named so."""
+    if not is_key_name(name):
+        raise ValueError("must be a name without spaces and plus signs")
+    return name
 
 
 def _from_files(settings: type[BaseSettings]) -> dict[str, Any]:

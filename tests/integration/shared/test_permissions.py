@@ -15,6 +15,7 @@ from shared.bus.records import create_subject, read_subject
 from shared.bus.responder import settle
 from shared.contracts import (
     audit,
+    audit_tree,
     auth,
     conversations,
     events,
@@ -41,6 +42,7 @@ CONTRACTS = (
         value
         for module in (
             audit,
+            audit_tree,
             auth,
             conversations,
             metrics,
@@ -169,7 +171,7 @@ STREAMS_SENT_BY = {"edge": "peanut.flow.orchestrator.", "orchestrator": "peanut.
 STREAMS_HEARD_BY = {"edge": "peanut.stream.edge.", "orchestrator": "peanut.flow.orchestrator."}
 
 CALLERS_OF = {
-    "audit": ("edge", "auth", "orchestrator"),
+    "audit": ("edge", "auth", "orchestrator", "operator"),
     "auth": ("edge", "operator"),
     "orchestrator": ("edge", "operator"),
     "edge": ("edge",),

@@ -4,21 +4,30 @@ import logging
 
 from audit.application.alarms import Alarms
 from audit.application.appends import Appends
+from audit.application.checkpointing import Checkpointer
 from audit.application.concluding import Concluder
 from audit.application.erasures import Erasures
 from audit.application.health import Health
+from audit.application.key_changes import KeyChanges
 from audit.application.knowledge import Knowledge
+from audit.application.ports import KeysUnusable
 from audit.application.queries import Queries
 from audit.application.scrubbing import Scrubber
+from audit.application.tree import Tree
+from audit.application.witnessing import Witnessing
+from audit.infrastructure.bus_witness import BusWitness
+from audit.infrastructure.note_keys import NoteKeys
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 from audit.infrastructure.sqlite_writer import open_writer
 from audit.infrastructure.worker_process import open_worker
 from audit.interface.bus import endpoints
+from audit.interface.tree import tree_endpoints
 from audit.settings import AuditSettings
 from shared.bus import connect
 from shared.logging import configure_logging
 from shared.process import Stop
 from shared.settings import load
+from shared.tlog.notes import Verifier
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +37,8 @@ async def main(stop: Stop) -> None:
     settings = load(AuditSettings)
     instance = settings.instance_of("audit")
     configure_logging("audit", instance, settings.log_level)
-    knowledge = Knowledge()
+    keys = NoteKeys(settings.key_folder, settings.audit_origin)
+    knowledge = Knowledge(_verifiers(keys))
     reader = SqliteLogReader(settings.log_file)
     with open_worker() as worker:
         async with (
@@ -43,10 +53,33 @@ async def main(stop: Stop) -> None:
         ):
             appends = Appends(writer, knowledge)
             scrubber = Scrubber(reader, knowledge, worker)
-            alarms = Alarms(knowledge, bus.publish)
-            async with alarms.running(), scrubber.running(), Concluder(appends, writer).running():
+            tree = Tree(reader, writer, keys, worker, knowledge, origin=settings.audit_origin)
+            witnessing = Witnessing(
+                BusWitness(bus), tree, origin=settings.audit_origin, contradicted=knowledge.contradicted
+            )
+            tree.told = witnessing.checkpoint_made
+            async with (
+                Alarms(knowledge, bus.publish).running(),
+                scrubber.running(),
+                Concluder(appends, writer).running(),
+                Checkpointer(tree, knowledge).running(),
+                witnessing.running(),
+            ):
                 queries = Queries(reader, knowledge, worker, scrubber)
                 erasures = Erasures(reader, writer, appends, worker)
-                await bus.serve(*endpoints(appends, queries, erasures, Health(appends, knowledge)))
+                state = Health(appends, knowledge, tree, witnessing)
+                await bus.serve(
+                    *endpoints(appends, queries, erasures, state),
+                    *tree_endpoints(tree, KeyChanges(tree, keys, appends)),
+                )
                 _log.info("ready")
                 await stop.wait()
+
+
+def _verifiers(keys: NoteKeys) -> list[Verifier]:
+    """Whose checkpoints count. Without keys none does: the log cannot be called valid, and goes on recording."""
+    try:
+        return [keys.current().verifier, *keys.retired()]
+    except KeysUnusable as error:
+        _log.error("keys_unusable", extra={"cause": error.detail})
+        return []

@@ -5,14 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from shared.settings import ServiceSettings
-from shared.tlog.notes import KeyRefused, Verifier, is_key_name
-
-
-def _require_name(name: str) -> str:
-    if not is_key_name(name):
-        raise ValueError("must be a name without spaces and plus signs")
-    return name
+from shared.settings import ServiceSettings, require_key_name
+from shared.tlog.notes import KeyRefused, Verifier
 
 
 def _require_key(text: str) -> str:
@@ -23,7 +17,7 @@ def _require_key(text: str) -> str:
     return text
 
 
-Name = Annotated[str, Field(max_length=256), AfterValidator(_require_name)]
+Name = Annotated[str, Field(max_length=256), AfterValidator(require_key_name)]
 
 
 class WitnessSettings(ServiceSettings):

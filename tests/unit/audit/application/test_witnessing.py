@@ -69,6 +69,7 @@ class Stored:
         self.log = log
         self.branch = ""
         self.notes: dict[int, str] = {}
+        self.later = 0
         self.is_unavailable = False
 
     def checkpoint(self, size: int) -> None:
@@ -76,6 +77,9 @@ class Stored:
 
     def roll_back(self, size: int) -> None:
         self.notes = {known: note for known, note in self.notes.items() if known <= size}
+
+    async def entries(self) -> int:
+        return max(self.notes, default=0) + self.later
 
     async def newest(self) -> StoredCheckpoint | None:
         if self.is_unavailable:
@@ -162,6 +166,20 @@ async def test_a_log_that_was_taken_away_is_invalid(meeting: Meeting) -> None:
     await meeting.witnessing.compare()
 
     assert (meeting.knowledge.status, meeting.knowledge.first_bad) == (Status.INVALID, 0)
+
+
+async def test_a_replica_that_has_yet_to_catch_up_judges_nothing(meeting: Meeting) -> None:
+    await meeting.witnessed(5)
+    await meeting.witnessed(9)
+    note = meeting.stored.notes.pop(9)
+
+    for known in (5, 0):
+        meeting.stored.roll_back(known)
+        meeting.stored.later = 9 - known
+        await meeting.witnessing.compare()
+
+        assert (meeting.knowledge.status, meeting.witnessing.complaint) == (Status.VALID, "")
+    assert meeting.witness.service.last == note
 
 
 @pytest.mark.parametrize("size", [9, 10, 40])

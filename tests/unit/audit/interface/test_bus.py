@@ -11,6 +11,8 @@ from audit.application.health import Health
 from audit.application.knowledge import Knowledge
 from audit.application.queries import Queries
 from audit.application.scrubbing import Scrubber
+from audit.application.tree import Tree
+from audit.infrastructure.note_keys import NoteKeys
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 from audit.infrastructure.sqlite_writer import open_writer
 from audit.interface.bus import MAX_DETAILS_BYTES, endpoints
@@ -41,12 +43,14 @@ class Door:
 @pytest.fixture
 async def door(log_file: Path, workshop: Threads) -> Any:
     knowledge = Knowledge()
+    keys = NoteKeys(log_file.parent / "audit", "peanut.local/audit")
     async with open_writer(log_file) as writer:
         appends = Appends(writer, knowledge)
         reader = SqliteLogReader(log_file)
         queries = Queries(reader, knowledge, workshop, Scrubber(reader, knowledge, workshop))
+        tree = Tree(reader, writer, keys, workshop, knowledge, origin="peanut.local/audit")
         erasures = Erasures(reader, writer, appends, workshop)
-        made = endpoints(appends, queries, erasures, Health(appends, knowledge))
+        made = endpoints(appends, queries, erasures, Health(appends, knowledge, tree))
         yield Door({endpoint.subject: endpoint.answer for endpoint in made}, log_file)
 
 

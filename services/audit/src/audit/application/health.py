@@ -1,16 +1,27 @@
 """Health: whether the log can be written and read, and is what was written."""
 
+from typing import Protocol
+
 from audit.application.appends import Appends
 from audit.application.knowledge import Knowledge, Status
 from audit.application.ports import LogUnavailable
 
 
+class Complaining(Protocol):
+    """Something that says by itself what it lacks."""
+
+    @property
+    def complaint(self) -> str:
+        """In words for people; empty when nothing is wrong."""
+
+
 class Health:
     """What this replica lacks."""
 
-    def __init__(self, appends: Appends, knowledge: Knowledge) -> None:
+    def __init__(self, appends: Appends, knowledge: Knowledge, *others: Complaining) -> None:
         self._appends = appends
         self._knowledge = knowledge
+        self._others = others
 
     async def complaint(self) -> str:
         """What is wrong, in words for people; empty when nothing is. Really writes to the log."""
@@ -20,4 +31,4 @@ class Health:
             await self._appends.append([])
         except LogUnavailable as error:
             return error.detail
-        return ""
+        return next((other.complaint for other in self._others if other.complaint), "")

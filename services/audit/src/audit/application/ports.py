@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from audit.domain.chain import Head
 from audit.domain.entry import Draft, Row
 from audit.domain.tree import Tile
-from shared.errors import Unavailable
+from shared.errors import ErrorCode, PlatformError, Unavailable
 from shared.tlog.notes import Signer, Verifier
 
 T = TypeVar("T")
@@ -24,6 +24,13 @@ class KeysUnusable(Unavailable):
     """The key that signs checkpoints cannot be read, or is not the one that the log has handed over to."""
 
     reason = "audit-key-unusable"
+
+
+class KeyChanging(PlatformError):
+    """The key is being changed by somebody else."""
+
+    code = ErrorCode.CONFLICT
+    reason = "audit-key-changing"
 
 
 class LogDamaged(Exception):
@@ -164,6 +171,9 @@ class KeyRing(Protocol):
 
     def retired(self) -> list[Verifier]:
         """The public keys of those that signed before, oldest first."""
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Keeps all other replicas from changing the key while the block runs; raises KeyChanging where one does."""
 
     def prepare_next(self) -> Signer:
         """Makes the key that is to sign next and keeps it durably; one that was made before is forgotten."""

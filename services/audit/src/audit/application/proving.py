@@ -21,12 +21,13 @@ from shared.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, node_from
 
 @dataclass(frozen=True, slots=True)
 class Inclusion:
-    """That an entry is in the tree of `size` entries: what lies beside its way to the root, lowest first."""
+    """That an entry is in the tree of a checkpoint: what lies beside its way to the root, lowest first."""
 
     index: int
     fingerprint: bytes
     size: int
     proof: list[bytes]
+    checkpoint: str = ""
 
 
 class ProofFails(LogDamaged):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -34,6 +35,21 @@ class TreeBroken(LogUnavailable):
     """The log is not what was signed; nothing is signed or proved until it is again."""
 
     reason = "audit-tree-broken"
+
+
+class OtherOrigin(PlatformError):
+    """What is stored was signed under another name."""
+
+    reason = "audit-origin"
+
+
+def require_origin(reader: LogReader, origin: str) -> None:
+    """Raises OtherOrigin where the newest checkpoint is not one of a log with this name."""
+    with reader.snapshot() as snapshot:
+        newest = snapshot.newest_checkpoint()
+    stored = newest.note.partition("\n")[0] if newest else origin
+    if stored != origin:
+        raise OtherOrigin(f"This log has signed as {stored!r}, not as {origin!r}: AUDIT_ORIGIN never changes.")
 
 
 class Tree:
@@ -88,18 +104,19 @@ class Tree:
 
     async def newest(self) -> StoredCheckpoint | None:
         """The newest checkpoint that is trusted, with its cosignatures so far; None before the first."""
-        known = self.checkpoint
-        if known is None:
-            return None
-        stored = await self._workshop.do(partial(_stored, self._reader, known.size))
-        text = known.note.partition("\n\n")[0]
-        return stored if stored and stored.note.startswith(f"{text}\n\n") else known
+        return await self._cosigned(self.checkpoint) if self.checkpoint else None
+
+    async def entries(self) -> int:
+        """How many entries are stored, whether in the tree or not yet."""
+        return await self._workshop.do(partial(_entries, self._reader))
 
     async def inclusion(self, index: int) -> Inclusion:
         """That an entry is in the tree of the newest checkpoint; raises NotCovered, TreeBroken or LogUnavailable."""
-        if index >= self.grown.edge.size:
+        edge, checkpoint = self.grown.edge, self.checkpoint
+        if index >= edge.size or checkpoint is None:
             raise NotCovered("No checkpoint covers this entry, yet.")
-        return await self._proved(partial(proving.prove_inclusion, self._reader, self.grown.edge, index), index)
+        inclusion = await self._proved(partial(proving.prove_inclusion, self._reader, edge, index), index)
+        return replace(inclusion, checkpoint=(await self._cosigned(checkpoint)).note)
 
     async def consistency(self, old: int, new: int) -> Sequence[bytes]:
         """That the tree of `new` entries extends that of `old`; raises NotCovered, TreeBroken or LogUnavailable."""
@@ -122,6 +139,11 @@ class Tree:
     async def add_cosignature(self, size: int, line: str) -> None:
         """Appends a witness's signature line to the stored checkpoint of that size."""
         await self._store.add_cosignature(size, line)
+
+    async def _cosigned(self, known: StoredCheckpoint) -> StoredCheckpoint:
+        """The same as it is stored by now, if that begins with it."""
+        stored = await self._workshop.do(partial(_stored, self._reader, known.size))
+        return stored if stored and stored.note.startswith(known.note) else known
 
     async def _grow(self) -> bool:
         if self._knowledge.first_bad is not None:
@@ -228,6 +250,11 @@ def _stored(reader: LogReader, size: int) -> StoredCheckpoint | None:
     with reader.snapshot() as snapshot:
         newest = snapshot.newest_checkpoint()
         return newest if newest and newest.size == size else None
+
+
+def _entries(reader: LogReader) -> int:
+    with reader.snapshot() as snapshot:
+        return snapshot.last_index() + 1
 
 
 def _key_changes(reader: LogReader) -> list[str]:

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from audit.application.ports import LogDamaged, LogUnavailable, StoredCheckpoint
-from shared.errors import Unavailable
+from audit.application.ports import LogDamaged, StoredCheckpoint
+from shared.errors import PlatformError, Unavailable
 from shared.tlog.checkpoints import Checkpoint, parse_checkpoint
 from shared.tlog.notes import CosignatureVerifier, KeyRefused, NoteRefused, open_note
 
@@ -57,10 +57,13 @@ class Witness(Protocol):
 
 
 class Checkpoints(Protocol):
-    """The stored checkpoints and the tree that they are of. Everything raises LogUnavailable or LogDamaged."""
+    """The log's checkpoints and the tree that they are of. Everything raises PlatformError or LogDamaged."""
+
+    async def entries(self) -> int:
+        """How many entries are stored, whether in the tree or not yet."""
 
     async def newest(self) -> StoredCheckpoint | None:
-        """The stored checkpoint of the largest tree; None before the first."""
+        """The newest checkpoint that this process knows, cosignatures included; None before it has any."""
 
     async def consistency(self, old: int, new: int) -> Sequence[bytes]:
         """The proof that the tree of `new` entries extends the one of `old`."""
@@ -117,7 +120,7 @@ class Witnessing:
         """One round. A witness that does not answer, or a log that cannot be read, is tried again in the next."""
         try:
             await self._compare()
-        except (WitnessSilent, LogUnavailable, LogDamaged, WitnessSawAnother):
+        except (PlatformError, LogDamaged, WitnessSawAnother):
             return
         except (WitnessRefuses, NoteRefused, KeyRefused) as error:
             complaint = f"The witness does not cosign: {error}"
@@ -131,13 +134,17 @@ class Witnessing:
         seen = await self._witness.last()  # before the log is read: another replica may go on meanwhile, never back
         witness = CosignatureVerifier.parse(seen.key)
         last = self._checkpoint_of(open_note(seen.note, [witness])) if seen.note else None
+        last_size = last.size if last else 0
+        entries = await self._checkpoints.entries()
+        if last_size > entries:
+            self._contradict(entries, f"It saw {last_size} entries.")
+            return
         newest = await self._checkpoints.newest()
-        last_size, newest_size = last.size if last else 0, newest.size if newest else 0
-        if last_size > newest_size:
-            self._contradict(newest_size, f"It saw {last_size} entries.")
-        elif newest and not _is_signed(newest.note, witness):
+        if newest is None or newest.size < last_size:
+            return  # another replica was faster; once this one has caught up it compares again
+        if not _is_signed(newest.note, witness):
             await self._have_cosigned(newest, last_size, witness)
-        elif newest and last and last.size == newest_size and not newest.note.startswith(last.text):
+        elif last and last_size == newest.size and not newest.note.startswith(last.text):
             self._contradict(0, f"It saw another tree of {last_size} entries.")
 
     async def _have_cosigned(self, newest: StoredCheckpoint, last_size: int, witness: CosignatureVerifier) -> None:

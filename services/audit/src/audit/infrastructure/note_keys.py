@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from audit.application.ports import KeysUnusable
+from audit.application.ports import KeyChanging, KeysUnusable
 from shared.durable import write_durably
 from shared.tlog.notes import KeyRefused, Signer, Verifier
 
@@ -41,6 +41,16 @@ class NoteKeys:
         with _translated(self._retired):
             lines = self._retired.read_text(encoding="utf-8").splitlines() if self._retired.exists() else []
             return [Verifier.parse(line) for line in lines]
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """See KeyRing."""
+        with _translated(self._folder), open(self._folder / "change.lock", "w", encoding="ascii") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise KeyChanging("The key of the audit log is being changed already.") from None
+            yield
 
     def prepare_next(self) -> Signer:
         """See KeyRing."""

@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict
 
 from edge.routes.call import CurrentCall
 from edge.routes.replies import json_reply
-from shared.bus import Bus, Kind
-from shared.contracts import audit
+from shared.bus import NOTHING, Bus, Kind
+from shared.contracts import audit, audit_tree
 
 VERIFY_ALL_WITHIN_S = 120.0
 """`verify=full` reads the whole log: about 16 s per 250,000 entries."""
@@ -19,6 +19,12 @@ ERASE_WITHIN_S = 120.0
 
 class AuditQuery(audit.Query):
     """The filters as text in a query string."""
+
+    model_config = ConfigDict(strict=False, extra="forbid")
+
+
+class ConsistencyQuery(audit_tree.ProveConsistency):
+    """Two sizes as text in a query string."""
 
     model_config = ConfigDict(strict=False, extra="forbid")
 
@@ -40,5 +46,32 @@ def audit_routes(bus: Bus) -> APIRouter:
     async def erase(body: audit.Erase, call: CurrentCall) -> Response:
         context = call.request.context(Kind.CHANGE, seconds=ERASE_WITHIN_S)
         return json_reply(await bus.call(audit.ERASE, body, context))
+
+    @router.get(
+        "/checkpoint",
+        summary="The newest signed checkpoint, as a C2SP note",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def checkpoint(call: CurrentCall) -> Response:
+        signed = await bus.call(audit_tree.GET_CHECKPOINT, NOTHING, call.reading)
+        return Response(signed.note, media_type="text/plain; charset=utf-8")
+
+    @router.get(
+        "/proof/{index}",
+        summary="The proof that an entry is in the log of the newest checkpoint",
+        response_model=audit_tree.InclusionProof,
+    )
+    async def inclusion(index: Annotated[int, Path(ge=0, lt=2**63)], call: CurrentCall) -> Response:
+        wanted = audit_tree.ProveInclusion(index=index)
+        return json_reply(await bus.call(audit_tree.PROVE_INCLUSION, wanted, call.reading))
+
+    @router.get(
+        "/consistency",
+        summary="The proof that the log of one size extends that of another",
+        response_model=audit_tree.ConsistencyProof,
+    )
+    async def consistency(wanted: Annotated[ConsistencyQuery, Query()], call: CurrentCall) -> Response:
+        return json_reply(await bus.call(audit_tree.PROVE_CONSISTENCY, wanted, call.reading))
 
     return router
