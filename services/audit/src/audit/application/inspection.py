@@ -107,7 +107,7 @@ def look_at_stretch(reader: LogReader, start: Prefix, known: Known, entries: int
         findings = _verify(snapshot, start, known, last, ends=last == end)
         findings.whole = last == end
         if findings.first_bad is None and start.size + entries <= min(last + 1, findings.signed_size):
-            findings.digest = _digest(snapshot, start.size, entries)
+            findings.digest = snapshot.digest(start.size, last)
     return findings
 
 
@@ -115,7 +115,7 @@ def digest_of(reader: LogReader, first: int, entries: int) -> bytes | None:
     """A hash over all that is stored of so many entries and of their tiles; None when that is damaged."""
     with reader.snapshot() as snapshot:
         try:
-            return _digest(snapshot, first, entries)
+            return snapshot.digest(first, first + entries - 1)
         except LogDamaged:
             return None
 
@@ -128,11 +128,6 @@ def are_tiles_sound(reader: LogReader, known: Known) -> bool:
         except NotProved:
             return False
     return True
-
-
-def _digest(snapshot: Snapshot, first: int, entries: int) -> bytes:
-    tiles = range(first // TILE_WIDTH, (first + entries) // TILE_WIDTH)
-    return snapshot.digest(first, first + entries - 1, tiles)
 
 
 def _verify_end(snapshot: Snapshot, known: Known, last: int) -> Findings:
@@ -160,7 +155,8 @@ def _verify(snapshot: Snapshot, start: Prefix, known: Known, last: int, *, ends:
     elif ends:
         check.end()
     findings.found_bad(check.first_bad)
-    findings.prefix, findings.proved = check.prefix, check.proved
+    findings.prefix = check.prefix
+    findings.proved = check.met or (start if start.proved == start.size else NOTHING)
     return findings
 
 
@@ -195,7 +191,9 @@ def _from_tiles(snapshot: Snapshot, size: int) -> Prefix:
     edge = recalled(size, stored_tile(snapshot, size))
     head = Head(size - 1, snapshot.fingerprints([size - 1])[size - 1])
     tiles = size // TILE_WIDTH
-    return Prefix(head, Frontier(tiles, edge.frontier.hashes[: tiles.bit_count()]), tuple(cut(edge.tiles[0])))
+    return Prefix(
+        head, Frontier(tiles, edge.frontier.hashes[: tiles.bit_count()]), tuple(cut(edge.tiles[0])), proved=size
+    )
 
 
 def _find(snapshot: Snapshot, question: Question) -> Found:

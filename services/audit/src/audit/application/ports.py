@@ -134,8 +134,8 @@ class Snapshot(Protocol):
     def newest_checkpoint(self) -> StoredCheckpoint | None:
         """The stored checkpoint of the largest tree; None before the first. Nothing of it has been verified."""
 
-    def digest(self, first: int, last: int, tiles: Sequence[int]) -> bytes:
-        """A hash over all that is stored of these entries, and over these tiles of leaves: each bit changes it."""
+    def digest(self, first: int, last: int) -> bytes:
+        """A hash over all that is stored of the entries from `first` to `last`, and over their full tiles of leaves."""
 
     def erasure_of(self, index: int) -> int | None:
         """The index of the entry that is said to have erased this one's personal values."""

@@ -34,6 +34,7 @@ class Prefix:
 
     `tiles` is the tree over the roots of the full tiles of leaves, `leaves` are those after them. `relied` is by the
     index of the erasure. Of erasures up to `counted` it is known that they were there before the first entry was read.
+    The root of the first `proved` entries is one that had to be met.
     """
 
     head: Head = EMPTY
@@ -41,6 +42,7 @@ class Prefix:
     leaves: tuple[bytes, ...] = ()
     relied: Mapping[int, Reliance] = field(default_factory=dict)
     counted: int = -1
+    proved: int = 0
 
     @property
     def size(self) -> int:
@@ -89,8 +91,8 @@ class Verification:
     def __init__(self, start: Prefix, marks: Marks, evidence: Evidence, *, tiled: int = 0) -> None:
         self.head = start.head
         self.first_bad: int | None = None
-        self.proved = start
-        """The longest part whose root was met again, or the start."""
+        self.met: Prefix | None = None
+        """The longest part whose root was met on this walk."""
         self._tiles = start.tiles
         self._leaves = list(start.leaves)
         self._relied = dict(start.relied)
@@ -99,11 +101,12 @@ class Verification:
         self._tiled = tiled
         self._erasures: dict[int, tuple[Erasure, bytes] | None] = {}
         self._counted = start.counted
+        self._proved = start.proved
 
     @property
     def prefix(self) -> Prefix:
         """What has been verified."""
-        return Prefix(self.head, self._tiles, tuple(self._leaves), dict(self._relied), self._counted)
+        return Prefix(self.head, self._tiles, tuple(self._leaves), dict(self._relied), self._counted, self._proved)
 
     def walk(self, rows: Iterable[Row]) -> None:
         """Goes on over rows until one is bad."""
@@ -119,7 +122,7 @@ class Verification:
             if len(self._leaves) == TILE_WIDTH:
                 self._fill_tile()
             if row.index == seen.index and row.fingerprint != seen.fingerprint:
-                self.stop_at(self.proved.size)
+                self.stop_at(self._proved)
             elif row.index + 1 in roots:
                 self._meet(roots[row.index + 1])
             if self.first_bad is not None:
@@ -132,7 +135,7 @@ class Verification:
     def stop_at(self, index: int) -> None:
         """The entry at `index` is bad, or an earlier one that relies on an erasure which is not sound in itself."""
         lost = (relied.first for place, relied in self._relied.items() if not self._is_sound(place))
-        self.first_bad = min([index, *lost])
+        self.first_bad = min([index, *lost, *self._other_leaves()])
 
     def end(self) -> None:
         """Nothing comes next: a log that ends before what is known to have been in it has lost something."""
@@ -182,16 +185,24 @@ class Verification:
         return next((row.index for row in rows if row.personal != NO_VALUES), erasure.index)
 
     def _meet(self, root: bytes) -> None:
-        prefix = self.prefix
-        if prefix.tree.root == root:
-            self.proved = prefix
-        else:
-            self.stop_at(self.proved.size)
+        if self.prefix.tree.root != root:
+            self.stop_at(self._proved)
+            return
+        self._proved = self.head.index + 1
+        self.met = self.prefix
+
+    def _other_leaves(self) -> Iterator[int]:
+        """Where the unfinished tile is another: a link breaks only after the entry that was replaced."""
+        number = self._tiles.size
+        if (number + 1) * TILE_WIDTH <= self._tiled:
+            stored = cut(self._evidence.tile(0, number) or b"")
+            pairs = enumerate(zip(stored, self._leaves, strict=False), start=number * TILE_WIDTH)
+            yield from (index for index, (one, other) in pairs if one != other)
 
     def _is_sound(self, place: int) -> bool:
         row = next(iter(self._evidence.rows(place, place)), None)
-        previous = self._evidence.fingerprints([place - 1]).get(place - 1, b"")
-        return row is not None and follows(row, Head(place - 1, previous))
+        previous = Head(place - 1, self._evidence.fingerprints([place - 1]).get(place - 1, b""))
+        return row is not None and (follows(row, previous) or bool(lacking(row, previous)))
 
     def _fill_tile(self) -> None:
         number, leaves = self._tiles.size, self._leaves

@@ -13,6 +13,7 @@ from audit.application.ports import Filters, LogDamaged, LogUnavailable, StoredC
 from audit.domain.entry import Row
 from audit.infrastructure.sqlite_connections import connect, meaning_of
 from audit.infrastructure.sqlite_rows import COLUMNS, to_row
+from shared.tlog.tiles import TILE_WIDTH
 
 WAIT_FOR_LOCK_S = 2.0
 
@@ -128,11 +129,12 @@ class SqliteSnapshot:
             raise LogDamaged("a checkpoint is no checkpoint")
         return None if row is None else StoredCheckpoint(*row)
 
-    def digest(self, first: int, last: int, tiles: Sequence[int]) -> bytes:
+    def digest(self, first: int, last: int) -> bytes:
         """See Snapshot. This form of marshal writes equal values as equal bytes, with their types and lengths."""
         with _translated():
             rows = self._connection.execute(_ROWS, (first, last)).fetchall()
-            leaves = self._connection.execute(_TILES, (tiles[0], tiles[-1])).fetchall()
+            tiles = (first // TILE_WIDTH, (last + 1) // TILE_WIDTH - 1)
+            leaves = self._connection.execute(_TILES, tiles).fetchall()
         return sha256(marshal.dumps((rows, leaves), 2)).digest()
 
     def erasure_of(self, index: int) -> int | None:
