@@ -22,13 +22,25 @@ WHOLE_UP_TO = 10_000
 CHUNK = 500
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many entries match, of those up to the one at `last`."""
+
+    last: int = -1
+    total: int = 0
+
+
+_NOT_COUNTED = Counted()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A page of the entries that match."""
+    """A page of the entries that match. Those that were counted before are not counted again."""
 
     filters: Filters
     page: int
     limit: int
+    counted: Counted = _NOT_COUNTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +49,12 @@ class Found:
 
     rows: list[Row]
     previous: dict[int, bytes]
-    total: int
+    counted: Counted
+
+    @property
+    def total(self) -> int:
+        """How many entries match."""
+        return self.counted.total
 
 
 @dataclass(slots=True)
@@ -199,7 +216,14 @@ def _from_tiles(snapshot: Snapshot, size: int) -> Prefix:
 def _find(snapshot: Snapshot, question: Question) -> Found:
     rows = snapshot.newest(question.filters, question.limit, (question.page - 1) * question.limit)
     previous = snapshot.fingerprints([row.index - 1 for row in rows])
-    return Found(rows, previous, snapshot.total(question.filters))
+    return Found(rows, previous, _count(snapshot, question))
+
+
+def _count(snapshot: Snapshot, question: Question) -> Counted:
+    last, counted = snapshot.last_index(), question.counted
+    if last < counted.last:
+        counted = _NOT_COUNTED
+    return Counted(last, counted.total + snapshot.total(question.filters, counted.last))
 
 
 def _vouch(snapshot: Snapshot, findings: Findings) -> None:

@@ -116,8 +116,8 @@ class Snapshot(Protocol):
     def rows(self, first: int, last: int) -> Iterator[Row]:
         """The entries from `first` to `last` in order, both included."""
 
-    def total(self, filters: Filters) -> int:
-        """How many entries match."""
+    def total(self, filters: Filters, after: int = -1) -> int:
+        """How many of the entries after that index match."""
 
     def newest(self, filters: Filters, limit: int, offset: int) -> list[Row]:
         """Matching entries, newest first."""

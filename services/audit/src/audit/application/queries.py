@@ -2,18 +2,20 @@
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from audit.application.inspection import Findings, Found, Question, look
+from audit.application.inspection import Counted, Findings, Found, Question, look
 from audit.application.knowledge import Knowledge, Status
-from audit.application.ports import LogDamaged, LogReader, LogUnavailable, Workshop
+from audit.application.ports import Filters, LogDamaged, LogReader, LogUnavailable, Workshop
 from audit.application.scrubbing import Scrubber
 from shared.principal import Principal, Role
 
 FIRST_PASS_WITHIN_S = 3.0
 """How long a query waits for the first verification of a long log before it says that it still runs."""
+MAX_TOTALS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class Queries:
         self._knowledge = knowledge
         self._workshop = workshop
         self._scrubber = scrubber
+        self._totals = _Totals()
         self._ordinary = _Lane(self._look)
         self._full = _Lane(self._look_at_all)
 
@@ -61,12 +64,18 @@ class Queries:
     async def _look(self, questions: list[Question]) -> list[Answer]:
         began = time.monotonic()
         known = self._knowledge
+        questions = [replace(question, counted=self._totals.of(question.filters)) for question in questions]
         try:
             findings = await self._workshop.do(partial(look, self._reader, questions, known.known))
         except LogDamaged as error:
             known.found_bad(0)
             raise LogUnavailable("The audit log is damaged and cannot be read.") from error
         known.learn(findings, began=began)
+        if known.first_bad is None:
+            for question, found in zip(questions, findings.found, strict=True):
+                self._totals.keep(question.filters, found.counted)
+        else:
+            self._totals = _Totals()
         return [self._answer(found, findings) for found in findings.found]
 
     def _answer(self, found: Found, findings: Findings) -> Answer:
@@ -81,6 +90,24 @@ class Queries:
             first_bad=known.first_bad,
             checkpoint=findings.newest.note if findings.newest else None,
         )
+
+
+class _Totals:
+    """What was counted lately: a filter that most entries match takes 100 ms to count in 1,000,000."""
+
+    def __init__(self) -> None:
+        self._counted: OrderedDict[Filters, Counted] = OrderedDict()
+
+    def of(self, filters: Filters) -> Counted:
+        """What is known already; nothing, mostly."""
+        return self._counted.get(filters, Counted())
+
+    def keep(self, filters: Filters, counted: Counted) -> None:
+        """Keeps it, and forgets the one that was not asked for the longest time."""
+        self._counted[filters] = counted
+        self._counted.move_to_end(filters)
+        if len(self._counted) > MAX_TOTALS:
+            self._counted.popitem(last=False)
 
 
 class _Lane:

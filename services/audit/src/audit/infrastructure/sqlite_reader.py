@@ -27,16 +27,8 @@ _OF_PERSON = """
     AND ((? != '' AND user_id = ?) OR (? != '' AND names(personal, ?))) ORDER BY "index"
 """
 _NEWEST_CHECKPOINT = "SELECT size, note, created_at FROM checkpoints ORDER BY size DESC LIMIT 1"
-_CONDITIONS = {
-    "user_id": "user_id = ?",
-    "action": "action = ?",
-    "resource_type": "resource_type = ?",
-    "resource_id": "resource_id = ?",
-    "outcome": "outcome = ?",
-    "request_id": "request_id = ?",
-    "start": "timestamp >= ?",
-    "end": "timestamp <= ?",
-}
+_EQUAL = ("request_id", "user_id", "resource_id", "action", "resource_type", "outcome")
+"""From what mostly finds few entries to what finds many."""
 
 
 class SqliteLogReader:
@@ -80,11 +72,13 @@ class SqliteSnapshot:
         with _translated():
             yield from map(to_row, self._connection.execute(_ROWS, (first, last)))
 
-    def total(self, filters: Filters) -> int:
+    def total(self, filters: Filters, after: int = -1) -> int:
         """See Snapshot."""
         where, values = _where(filters)
         if not values:
-            return self.last_index() + 1
+            return self.last_index() - after
+        if after >= 0:
+            where, values = f'{where} AND "index" > ?', [*values, after]
         with _translated():
             (total,) = self._connection.execute(f"SELECT count(*) FROM entries{where}", values).fetchone()  # noqa: S608
         return int(total)
@@ -165,10 +159,19 @@ def _names(personal: object, email: str) -> bool:
 
 
 def _where(filters: Filters) -> tuple[str, list[object]]:
-    wanted = {name: getattr(filters, name) for name in _CONDITIONS if getattr(filters, name) is not None}
-    if not wanted:
-        return "", []
-    return " WHERE " + " AND ".join(_CONDITIONS[name] for name in wanted), list(wanted.values())
+    """The first condition picks the index; a plus keeps SQLite from picking that of another, which it cannot judge."""
+    conditions: list[str] = []
+    values: list[object] = []
+    for column in _EQUAL:
+        if (value := getattr(filters, column)) is not None:
+            conditions.append(f"{'+' if conditions else ''}{column} = ?")
+            values.append(value)
+    plus = "+" if conditions else ""
+    for comparison, moment in ((">=", filters.start), ("<=", filters.end)):
+        if moment is not None:
+            conditions.append(f"{plus}timestamp {comparison} ?")
+            values.append(moment)
+    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
 
 
 def _lenient(text: bytes) -> str:
