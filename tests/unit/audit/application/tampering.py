@@ -269,7 +269,7 @@ def take_values(log: Log, rng: random.Random) -> int:
     with_values = log.connection.execute("SELECT \"index\" FROM entries WHERE personal != '{}'").fetchall()
     if not with_values:
         return alter_column(log, rng)
-    (index,) = rng.choice(with_values)
+    index = int(rng.choice(with_values)[0])
     log.connection.execute("UPDATE entries SET personal = '{}' WHERE \"index\" = ?", (index,))
     if rng.random() < 0.7:
         entry = rng.randint(0, log.head.index)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from audit.application.appends import Appends
-from audit.application.ports import LogDamaged, LogReader, LogUnavailable, LogWriter, Workshop
+from audit.application.ports import LogDamaged, LogEraser, LogReader, LogUnavailable, Workshop
 from audit.domain.chain import Head
 from audit.domain.entry import Draft
 from audit.domain.erasure import ERASED, SOURCE, details_of
@@ -42,9 +42,9 @@ class Report:
 class Erasures:
     """Erases for admins, one person at a time."""
 
-    def __init__(self, reader: LogReader, writer: LogWriter, appends: Appends, workshop: Workshop) -> None:
+    def __init__(self, reader: LogReader, eraser: LogEraser, appends: Appends, workshop: Workshop) -> None:
         self._reader = reader
-        self._writer = writer
+        self._eraser = eraser
         self._appends = appends
         self._workshop = workshop
         self._turn = asyncio.Lock()
@@ -62,7 +62,7 @@ class Erasures:
             report = Report()
             for start in range(0, len(indexes), AT_ONCE):
                 await self._erase(indexes[start : start + AT_ONCE], partial(_entry, person, context), report)
-            await self._writer.forget()
+            await self._eraser.forget()
         return report
 
     async def _find(self, person: Person) -> list[int]:
@@ -77,7 +77,7 @@ class Erasures:
         return found
 
     async def _erase(self, indexes: Sequence[int], entry: Callable[[Sequence[int]], Draft], report: Report) -> None:
-        erased = await self._writer.erase(indexes, entry, self._appends.seen)
+        erased = await self._eraser.erase(indexes, entry, self._appends.seen)
         report.left += erased.left
         report.entries += erased.entries
         report.fields += erased.fields

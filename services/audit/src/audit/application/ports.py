@@ -75,13 +75,17 @@ class LogWriter(Protocol):
     async def overdue(self, before: int, limit: int) -> list[Row]:
         """Intents without an outcome that should have had one before that moment (Unix ms)."""
 
+
+class LogEraser(Protocol):
+    """Takes personal values out of the log. Everything raises LogUnavailable."""
+
     async def erase(self, indexes: Sequence[int], draft: Callable[[Sequence[int]], Draft], seen: Head) -> ErasedPart:
         """Takes the personal values of those entries that still have them, in one transaction with the entry drafted
-        for these. Raises LogUnavailable; then nothing was taken.
+        for these. After a failure nothing was taken.
         """
 
     async def forget(self) -> None:
-        """Returns once no byte of what was erased is left in the log's files. Raises LogUnavailable."""
+        """Returns once no byte of what was erased is left in the log's files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,13 @@ class Scrubber:
         """Verifies all of the log now, entry by entry, as fast as it goes."""
         await self._verify(_Compared(), began=time.monotonic(), pace=0.0)
 
+    async def scrub_again(self, pace: float = 0.0) -> None:
+        """Verifies all of the log, by comparison where it was verified before; a stretch each `pace` seconds."""
+        began = time.monotonic()
+        if not await self._are_as_they_were(pace):
+            self._compared, pace = _Compared(), 0.0
+        await self._verify(self._compared, began=began, pace=pace)
+
     async def _repeat(self, round: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
@@ -79,9 +86,7 @@ class Scrubber:
         self._began = began
         entries = self._knowledge.seen.index + 1
         pace = 0.0 if is_first else min(max(STRETCH_S, PASS_S * STRETCH / max(entries, STRETCH)), ROUND_S)
-        if not await self._are_as_they_were(pace):
-            self._compared, pace = _Compared(), 0.0
-        await self._verify(self._compared, began=began, pace=pace)
+        await self.scrub_again(pace)
 
     async def _are_as_they_were(self, pace: float) -> bool:
         """Whether all that was verified once has the same bytes still."""

@@ -91,13 +91,13 @@ class SqliteLogWriter:
         )
 
     async def erase(self, indexes: Sequence[int], draft: Callable[[Sequence[int]], Draft], seen: Head) -> ErasedPart:
-        """See LogWriter."""
+        """See LogEraser."""
         return await self._in_transaction(
             lambda connection: erase(connection, indexes, lambda found: _record(connection, [draft(found)], seen))
         )
 
     async def forget(self) -> None:
-        """See LogWriter."""
+        """See LogEraser."""
         await empty_wal(self._file)
 
     async def extend(self, old_size: int, tiles: Sequence[Tile], checkpoint: StoredCheckpoint) -> bool:
