@@ -75,6 +75,9 @@ lock: environment ## choose versions anew, within what the pyprojects allow
 bench: environment ## how fast it is, on this machine; ARGS=--quick
 	@$(VENV)/python -m tests.bench $(ARGS)
 
+bench-large: environment ## the audit log with 10,000,000 entries: 15 GB of disk, half an hour
+	@$(VENV)/python -m tests.bench --only audit-log --audit-entries 10000000 $(ARGS)
+
 bench-peers: environment ## the same requests to LiteLLM and Portkey, which it installs; ARGS=--seconds=2
 	@$(VENV)/python -m tests.bench.peers $(ARGS)
 
@@ -88,5 +91,5 @@ clean: ## remove the environment, peers of the benchmark and caches; .env and da
 environment:
 	@$(BOOTSTRAP) deploy/local/bootstrap.py
 
-.PHONY: help up down status logs dev run key admin-password agent-key audit-key test coverage check format lock bench bench-peers asvs \
+.PHONY: help up down status logs dev run key admin-password agent-key audit-key test coverage check format lock bench bench-large bench-peers asvs \
 	clean environment

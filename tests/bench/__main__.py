@@ -11,7 +11,7 @@ from tests.bench.rows import NAMES
 from tests.bench.run import run
 
 _RESULTS = Path(__file__).parent / "results"
-_SLOW = ("login-timing", "leaving", "growth", "scaled")
+_SLOW = ("login-timing", "leaving", "growth", "scaled", "audit-log")
 
 
 def main() -> int:
@@ -45,6 +45,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         timed_accounts=2 if arguments.quick else 50,
         growth_pairs=1 if arguments.quick else 4,
         leaving_rounds=1 if arguments.quick else 10,
+        audit_entries=arguments.audit_entries,
         profiles=arguments.output.parent / "profiles" if arguments.profile else None,
     )
 
@@ -58,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=1,
         help="times to measure a row at most, until the hypervisor withholds less than 5 %%; the quietest counts",
+    )
+    parser.add_argument(
+        "--audit-entries",
+        type=int,
+        default=1_000_000,
+        help="how long the log of the row audit-log is (default 1,000,000)",
     )
     parser.add_argument(
         "--quick", action="store_true", help=f"all but {', '.join(_SLOW)} in about a minute, with rough figures"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tests.bench.audit_log import AuditLog
 from tests.bench.growth import GROWN_TO, Growth
 from tests.bench.leaving import CROWDS, Moment
 from tests.bench.load import Measured
@@ -47,6 +48,7 @@ class Figures:
     lost_streams: int | None = None
     """Streams that were not complete, in order and ended well."""
     growth: Growth | None = None
+    audit_log: AuditLog | None = None
 
     def rate(self, row: str, connections: int) -> float | None:
         measured = self.rows.get((row, connections))
@@ -135,6 +137,7 @@ def standings(figures: Figures) -> list[Standing]:
             for crowd in CROWDS
         ),
         *_growth(figures.growth),
+        *_audit_log(figures.audit_log),
         _at_most("largest service after load", "MB", max(services_mb, default=None), 110, 90),
         _at_most("start to all ready", "s", figures.start_s, 6, 4),
     ]
@@ -166,6 +169,19 @@ def _streams(figures: Figures) -> list[Standing]:
             ),
         ]
     return [*lines, _at_most("streams with a token lost, doubled or out of order", "", figures.lost_streams, 0, 0)]
+
+
+def _audit_log(found: AuditLog | None) -> list[Standing]:
+    if found is None:
+        return []
+    checkpoint_ms = found.checkpoint_ms["p99"]
+    return [
+        _at_least("audit: appends at the service", "entries/s", found.appends_per_second, 5_000, 10_000),
+        _at_least("audit: appends with receipts", "entries/s", found.receipts_per_second, 2_500, 2_500),
+        _at_most("audit: the same, p99", "ms", found.receipt_ms["p99"], 50, 50),
+        _at_most(f"audit: 100 verified entries of {found.entries:,}, p99", "ms", found.page_ms["p99"], 50, 15),
+        _at_most("audit: receipt to a covering checkpoint, p99", "ms", checkpoint_ms, 1_500, 1_500),
+    ]
 
 
 def _growth(growth: Growth | None) -> list[Standing]:

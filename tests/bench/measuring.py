@@ -37,6 +37,8 @@ class Options:
     """How many accounts of each kind the row login-timing tries, eight times each."""
     leaving_rounds: int
     """How often each crowd of the row leaving leaves."""
+    audit_entries: int
+    """How long the log is that the row audit-log measures."""
     growth_pairs: int
     """How often the row growth measures with and without."""
     profiles: Path | None = None

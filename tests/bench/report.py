@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
+from tests.bench.audit_log import AuditLog
 from tests.bench.goals import Figures, Standing, standings
 from tests.bench.growth import Growth
 from tests.bench.leaving import Leaving
@@ -92,6 +93,7 @@ class Report:
     login_timing: LoginTiming | None = None
     leaving: Leaving | None = None
     growth: Growth | None = None
+    audit_log: AuditLog | None = None
     restarted: list[str] = field(default_factory=list)
     """Roles whose processes did not live through the run."""
 
@@ -106,6 +108,7 @@ class Report:
             streams={(row.name, row.measured.streams): row.measured for row in self.streams},
             lost_streams=sum(row.error_count for row in self.streams) if self.streams else None,
             growth=self.growth,
+            audit_log=self.audit_log,
         )
         return standings(figures)
 
@@ -180,6 +183,7 @@ def to_json(report: Report) -> str:
         "scrypt_ms": report.scrypt_ms,
         "login_timing": None if report.login_timing is None else _timing_content(report.login_timing),
         "leaving": None if report.leaving is None else report.leaving.to_json(),
+        "auditLog": None if report.audit_log is None else report.audit_log.to_json(),
         "growth": None if report.growth is None else report.growth.to_json(),
         "standings": [asdict(standing) | {"verdict": standing.verdict} for standing in report.standings],
         "failures": report.failures,
@@ -232,6 +236,8 @@ def to_text(report: Report) -> str:
         parts.append(_timing(report.login_timing))
     if report.leaving is not None:
         parts.append(f"{_leaving(report.leaving)}\n{_leaving_counts(report.leaving)}")
+    if report.audit_log is not None:
+        parts.append(_audit_log(report.audit_log))
     if report.growth is not None:
         parts.append(_growth(report.growth))
     for check in report.records:
@@ -342,6 +348,22 @@ def _growth(found: Growth) -> str:
     ]
     memory = listed(found.kb_per_stream.items(), ".1f")
     return f"{table(head, rows, left=(0,))}\nMemory of an open stream, kB: {memory}"
+
+
+def _audit_log(found: AuditLog) -> str:
+    rows = [
+        ["start to all ready", f"{found.start_s:.1f} s", ""],
+        ["100 verified entries, newest", "", _times(found.page_ms)],
+        ["100 verified entries, by outcome", "", _times(found.filtered_page_ms)],
+        ["appends at the service", f"{found.appends_per_second:,.0f}/s", ""],
+        ["appends with receipts, end to end", f"{found.receipts_per_second:,.0f}/s", _times(found.receipt_ms)],
+        ["receipt to a checkpoint that covers it", "", _times(found.checkpoint_ms)],
+    ]
+    return table([f"audit log of {found.entries:,} entries", "", "p50, p99 ms"], rows, left=(0,))
+
+
+def _times(times_ms: Mapping[str, float]) -> str:
+    return f"{times_ms['p50']:.1f}  {times_ms['p99']:.1f}"
 
 
 def _timing(timing: LoginTiming) -> str:

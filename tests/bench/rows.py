@@ -25,6 +25,7 @@ NAMES = (
     "growth",
     "login-timing",
     "leaving",
+    "audit-log",
 )
 _LOGINS_OF_ONE = 10  # more tries of one account at once count as guessing
 _MESSAGE = "How quiet is it on the bench today?"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from tests.bench.audit_log import audit_log
 from tests.bench.bare.proxy import bare_proxy
 from tests.bench.growth import growth
 from tests.bench.leaving import leaving
@@ -22,6 +23,8 @@ from tests.bench.scrypt import scrypt_ms
 from tests.bench.stream_rows import StreamRow, system_stream_rows, upstream_stream_rows
 from tests.bench.system import LAST_AGENT, LOGINS, running_system
 
+_WITHOUT_SYSTEM = {"upstream", "bare", "scaled", "growth", "login-timing", "leaving", "audit-log"}
+"""Rows that do not need the system that the others share."""
 _STREAM_KEYS = 4
 _SCALE = "edge=2 orchestrator=2"
 
@@ -49,7 +52,15 @@ def run(options: Options) -> Report:
         with ExitStack() as started:
             measuring = Measuring(options, report, upstream)
             subjects: list[_Subject] = []
-            if not set(options.only) <= {"upstream", "bare", "scaled", "growth", "login-timing", "leaving"}:
+            if not set(options.only) <= {
+                "upstream",
+                "bare",
+                "scaled",
+                "growth",
+                "login-timing",
+                "leaving",
+                "audit-log",
+            }:
                 subjects.append(_system(measuring, started, Path(scratch)))
             if "scaled" in options.only:
                 subjects.append(_scaled_system(measuring, started, Path(scratch)))
@@ -71,6 +82,14 @@ def run(options: Options) -> Report:
         if "leaving" in options.only:
             progress("clients who leave")
             report.leaving = leaving(Path(scratch) / "leaving", rounds=options.leaving_rounds)
+        if "audit-log" in options.only:
+            progress(f"an audit log of {options.audit_entries:,} entries")
+            report.audit_log = audit_log(
+                Path(scratch) / "audit-log",
+                upstream_port=upstream.port,
+                entries=options.audit_entries,
+                measured_s=options.measured_s,
+            )
         if "login-timing" in options.only:
             progress("log-ins that are refused")
             report.login_timing = login_timing(

@@ -53,7 +53,7 @@ class System:
         self._data_dir = data_dir
         self._upstream_port = upstream_port
         self._api_keys: list[str] = []
-        self._nats_url = f"nats://127.0.0.1:{free_port()}"
+        self.nats_url = f"nats://127.0.0.1:{free_port()}"
 
     @property
     def api_key(self) -> str:
@@ -129,7 +129,7 @@ class System:
             **dict.fromkeys(_NOT_FROM_DOTENV, ""),
             "DATA_DIR": str(self._data_dir),
             "PORT": str(self.port),
-            "NATS_URL": self._nats_url,
+            "NATS_URL": self.nats_url,
             "DEFAULT_ADMIN_PASSWORD": _PASSWORD,
             "LOGIN_PER_MINUTE": "1000000",
             "DISPATCH_PER_MINUTE": "1000000000",

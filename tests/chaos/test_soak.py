@@ -13,9 +13,9 @@ import pytest
 from tests.chaos.memory import resident_mib
 from tests.e2e.conftest import PASSWORD
 from tests.e2e.platform import Platform
-from tests.integration.orchestrator.calls import eventually
 from tests.integration.orchestrator.upstreams import OPENAI_ANSWER, Reply, Upstream, closes_at_once, hangs, json_reply
 from tests.integration.ports import free_port
+from tests.waiting import eventually
 
 DISPATCH = "/api/v1/openclaw/dispatch"
 CLIENTS = 16

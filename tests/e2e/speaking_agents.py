@@ -19,6 +19,8 @@ MODELS: dict[str, object] = {
 }
 VECTOR = [0.5, -0.25, 1.0]
 ARGUMENTS = {"city": "Porto"}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": json.dumps(ARGUMENTS)}}
+USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
 
 @dataclass
@@ -51,7 +53,7 @@ class SpeakingAgents:
         if path.endswith("/chat/completions"):
             return _openai(wish)
         if path.endswith(("/embeddings", "/api/embed")):
-            return _whole(_embeddings(wish))
+            return _whole(embeddings(wish))
         return _ollama(wish) if path == "/api/chat" else _anthropic(wish)
 
 
@@ -67,25 +69,38 @@ async def speaking_agents(port: int) -> AsyncIterator[SpeakingAgents]:
 
 
 def _openai(wish: dict[str, Any]) -> bytes:
-    said, usage = _said(wish, wish.get("stop")), {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-    function = {"name": "weather", "arguments": json.dumps(ARGUMENTS)}
-    calls = {"tool_calls": [{"id": "call_1", "type": "function", "function": function}]}
-    reason = "tool_calls" if _calls(wish) else "stop"
-    fixed = {"id": "chatcmpl-1", "created": 1, "model": wish["model"]}
     if not wish.get("stream"):
-        message = {"role": "assistant", **({"content": None, **calls} if _calls(wish) else {"content": said})}
-        choices = [{"index": each, "message": message, "finish_reason": reason} for each in range(wish.get("n", 1))]
-        return _whole({**fixed, "object": "chat.completion", "choices": choices, "usage": usage})
-    deltas: list[dict[str, Any]] = [{"content": word} for word in _words(said)]
+        return _whole(openai_completion(wish))
+    lines = [json.dumps(chunk) for chunk in openai_chunks(wish)]
+    return _streamed("text/event-stream", [f"data: {line}\n\n" for line in [*lines, "[DONE]"]])
+
+
+def openai_completion(wish: dict[str, Any]) -> dict[str, Any]:
+    """The whole answer as OpenAI has it."""
+    message: dict[str, Any] = {"role": "assistant", "content": _said(wish, wish.get("stop"))}
     if _calls(wish):
-        deltas = [{"tool_calls": [{"index": 0, **calls["tool_calls"][0]}]}]
+        message |= {"content": None, "tool_calls": [CALL]}
+    reason = "tool_calls" if _calls(wish) else "stop"
+    choices = [{"index": each, "message": message, "finish_reason": reason} for each in range(wish.get("n", 1))]
+    return {**_fixed(wish), "object": "chat.completion", "choices": choices, "usage": USAGE}
+
+
+def openai_chunks(wish: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same word by word."""
+    deltas: list[dict[str, Any]] = [{"content": word} for word in _words(_said(wish, wish.get("stop")))]
+    if _calls(wish):
+        deltas = [{"tool_calls": [{"index": 0, **CALL}]}]
+    reason = "tool_calls" if _calls(wish) else "stop"
     steps = [({"role": "assistant"}, None), *((delta, None) for delta in deltas), ({}, reason)]
     chunks: list[dict[str, Any]] = [
         {"choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in steps
     ]
-    chunks += [{"choices": [], "usage": usage}] if wish.get("stream_options") else []
-    lines = [json.dumps({**fixed, "object": "chat.completion.chunk", **chunk}) for chunk in chunks]
-    return _streamed("text/event-stream", [f"data: {line}\n\n" for line in [*lines, "[DONE]"]])
+    chunks += [{"choices": [], "usage": USAGE}] if wish.get("stream_options") else []
+    return [{**_fixed(wish), "object": "chat.completion.chunk", **chunk} for chunk in chunks]
+
+
+def _fixed(wish: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "chatcmpl-1", "created": 1, "model": wish["model"]}
 
 
 def _ollama(wish: dict[str, Any]) -> bytes:
@@ -132,7 +147,8 @@ def _anthropic(wish: dict[str, Any]) -> bytes:
     return _streamed("text/event-stream", [f"event: {each['type']}\ndata: {json.dumps(each)}\n\n" for each in events])
 
 
-def _embeddings(wish: dict[str, Any]) -> object:
+def embeddings(wish: dict[str, Any]) -> object:
+    """A vector for each input, as OpenAI and as Ollama have them."""
     inputs = wish["input"] if isinstance(wish["input"], list) else [wish["input"]]
     vector: object = VECTOR
     if wish.get("encoding_format") == "base64":

@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 from tests.e2e.platform import PROJECT, Platform
+from tests.waiting import eventually
 
 PASSWORD = "orange bicycle under the bridge"
 EXAMPLE = PROJECT / "docs/examples/bus_agent.py"
@@ -69,13 +69,6 @@ async def becomes(admin: httpx.AsyncClient, id: str, status: str, *, within: flo
         return bool((await admin.get(f"/api/v1/agents/{id}")).json()["health"]["status"] == status)
 
     await eventually(is_it, within=within)
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], *, within: float) -> None:
-    deadline = time.monotonic() + within
-    while not await holds():
-        assert time.monotonic() < deadline, f"not within {within} s"
-        await asyncio.sleep(0.1)
 
 
 async def dispatch(admin: httpx.AsyncClient, **wish: object) -> httpx.Response:

@@ -3,10 +3,12 @@
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
 
 from orchestrator.application.conversations import Lease
 from orchestrator.domain.conversation import Exchange
@@ -121,6 +123,55 @@ async def test_every_name_can_be_reached(operator: httpx.AsyncClient, shelf: She
 
     assert [answer.status_code for answer in answers] == [200, 204, 404]
     assert answers[0].json()["id"] == id
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=128) | st.text(
+    "./%+?#\\ a\u0301\U0001f95c", min_size=1, max_size=8
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(id=NAMES)
+@example(id=".")
+@example(id="..")
+@example(id="...")
+@example(id="./.")
+@example(id="../agents")
+@example(id="%2e%2E")
+@example(id=" a/b ")
+@example(id="ペ" * 128)
+@example(id="new/")
+def test_every_name_that_a_dispatch_takes_can_be_read_and_deleted(
+    id: str, platform: Platform, operator_key: str
+) -> None:
+    """By a client that takes dots out of paths, as browsers do, and escapes what it puts there."""
+    with httpx.Client(base_url=platform.url, headers={"Authorization": f"Bearer {operator_key}"}, timeout=30) as client:
+        dispatched = client.post("/api/v1/openclaw/dispatch", json={"message": "Hello", "sessionId": id})
+        assume(id != "new")
+        if dispatched.status_code == 422:
+            assert [each["path"] for each in dispatched.json()["errors"]] == ["sessionId"]
+            assert id in {".", ".."} or not id.isprintable() or id.isspace()
+            return
+        path = f"{SESSIONS}/{quote(id, safe='')}"
+        assert urljoin(f"{platform.url}/x", path) == platform.url + path
+        answers = [client.request(method, path) for method in ("GET", "DELETE", "GET")]
+
+    assert (dispatched.status_code, dispatched.json()["sessionId"]) == (200, id)
+    assert [answer.status_code for answer in answers] == [200, 204, 404]
+    assert answers[0].json()["id"] == id
+
+
+@pytest.mark.parametrize("id", [".", ".."])
+async def test_a_name_that_no_client_can_ask_for_is_refused_with_the_reason(
+    id: str, operator: httpx.AsyncClient
+) -> None:
+    for stream in (False, True):
+        wish = {"message": "Hello", "sessionId": id, "stream": stream}
+        answer = await operator.post("/api/v1/openclaw/dispatch", json=wish)
+
+        (error,) = answer.json()["errors"]
+        assert (answer.status_code, error["path"]) == (422, "sessionId")
+        assert "no client can ask for" in error["message"]
 
 
 @pytest.mark.parametrize("path", ["", "..", "a/b", "%2", "%zz", "a\\b"])

@@ -13,10 +13,9 @@ import pytest
 from tests.e2e.conftest import PASSWORD
 from tests.e2e.platform import Platform
 from tests.integration.leaving import Leave, close, half_close, reset
-from tests.integration.orchestrator.calls import eventually
 from tests.integration.orchestrator.holding import Holding, holding
 from tests.integration.ports import free_port
-from tests.integration.shared.waiting import until
+from tests.waiting import eventually, until
 
 NOTICED_WITHIN_S = 1.0
 """It takes some milliseconds, which `make bench` measures; this machine may have other things to do."""
@@ -172,7 +171,7 @@ async def _recorded(installation: Installation, request_id: str) -> list[dict[st
             entries = (await client.get("/api/v1/audit", params=wanted)).json()["entries"]
             return bool(entries)
 
-        await eventually(is_there, within=5)
+        await eventually(is_there)
     return entries
 
 

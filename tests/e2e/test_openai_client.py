@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +12,12 @@ import openai
 import pytest
 
 from tests.e2e.conftest import PASSWORD
-from tests.e2e.platform import Platform
+from tests.e2e.platform import PROJECT, Platform
 from tests.e2e.speaking_agents import ARGUMENTS, VECTOR, SpeakingAgents, speaking_agents
-from tests.integration.orchestrator.calls import eventually
 from tests.integration.ports import free_port
+from tests.waiting import eventually
 
-TYPES = ("echo", "openai", "custom", "ollama", "anthropic")
+TYPES = ("echo", "openai", "custom", "ollama", "anthropic", "bus")
 TOOLS: list[Any] = [
     {
         "type": "function",
@@ -42,6 +44,16 @@ class Installation:
     key: str
     port: int
     has_agents: bool = False
+    bus_agent: "subprocess.Popen[bytes] | None" = None
+
+    def start_bus_agent(self, id: str) -> None:
+        """The one program of the agent of type bus, with a key of `make agent-key`."""
+        made = self.platform.command("agent-key", AGENT=id)
+        assert made.returncode == 0, made.stderr
+        seed = self.platform.root / "bus_agent.nk"
+        seed.write_text(made.stdout)
+        program = [sys.executable, "-m", "tests.e2e.speaking_bus_agent", self.platform.nats_url, id, str(seed)]
+        self.bus_agent = subprocess.Popen(program, cwd=PROJECT)
 
     def client(self, key: str | None = None) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=f"{self.platform.url}/v1", api_key=key or self.key, max_retries=0)
@@ -55,7 +67,11 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     )
     running.admin_password = PASSWORD
     running.up()
-    yield Installation(running, running.key("viewer"), port)
+    made = Installation(running, running.key("viewer"), port)
+    yield made
+    if made.bus_agent is not None:
+        made.bus_agent.kill()
+        made.bus_agent.wait()
     running.down()
 
 
@@ -73,17 +89,20 @@ async def _register(installation: Installation, server: SpeakingAgents) -> None:
     async with installation.platform.signed_in() as admin:
         for type in TYPES:
             fields: dict[str, object] = {"name": f"the {type}", "type": type, "model": f"{type}-model"}
-            if type != "echo":
+            if type not in ("echo", "bus"):
                 fields["endpoint"] = server.endpoint(type)
             if type == "anthropic":
                 fields["apiKey"] = "sk-ant-test"
-            assert (await admin.post("/api/v1/agents", json=fields)).status_code == 201
+            made = await admin.post("/api/v1/agents", json=fields)
+            assert made.status_code == 201
+            if type == "bus":
+                installation.start_bus_agent(made.json()["id"])
 
         async def are_online() -> bool:
             agents = (await admin.get("/api/v1/agents")).json()["items"]
             return {agent["health"]["status"] for agent in agents} == {"online"}
 
-        await eventually(are_online, within=10)
+        await eventually(are_online, within=20)
 
 
 @pytest.fixture
@@ -185,7 +204,7 @@ async def test_a_response_format_and_what_we_do_not_know_reach_the_agent(
     assert to_ollama["format"] == "json"
 
 
-@pytest.mark.parametrize("type", ["echo", "openai", "custom", "ollama"])
+@pytest.mark.parametrize("type", ["echo", "openai", "custom", "ollama", "bus"])
 async def test_embeddings_are_the_same_as_numbers_and_in_base64(type: str, client: openai.AsyncOpenAI) -> None:
     texts = ["Good", "day"]
     packed = await client.embeddings.create(model=f"{type}-model", input=texts)
@@ -200,9 +219,33 @@ async def test_embeddings_are_the_same_as_numbers_and_in_base64(type: str, clien
     assert packed.usage.prompt_tokens > 0
 
 
-async def test_what_has_no_embeddings_says_so(client: openai.AsyncOpenAI) -> None:
-    with pytest.raises(openai.APIStatusError, match="agent"):
+async def test_a_model_without_embeddings_is_the_clients_own_error(client: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
         await client.embeddings.create(model="anthropic-model", input="Good")
+
+    assert (refused.value.code, refused.value.param) == ("no-embeddings", "model")
+    assert "anthropic-model is served by agents alone that make none" in refused.value.message
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_how_a_bus_agent_fails_is_the_clients_own_error(stream: bool, client: openai.AsyncOpenAI) -> None:
+    async def told(word: str, **more: Any) -> openai.APIStatusError:
+        await client.chat.completions.create(
+            model="bus-model", messages=says("x")
+        )  # three failures in a row are enough
+        with pytest.raises(openai.APIStatusError) as failed:
+            await client.chat.completions.create(model="bus-model", messages=says(word), stream=stream, **more)
+        return failed.value
+
+    failed, refused = await told("fail"), await told("refuse")
+    late = await told("hang", extra_headers={"Peanut-Timeout": "1"})
+
+    assert (failed.status_code, failed.code) == (502, "agent-failed")
+    assert "it says: out of peanuts" in failed.message
+    assert (refused.status_code, refused.code) == (400, "request-refused")
+    assert "it says: not that" in refused.message
+    assert (late.status_code, late.code) == (504, "deadline-passed")
+    assert {each.response.headers["x-should-retry"] for each in (failed, late)} == {"false"}
 
 
 async def test_models_are_listed_and_found(client: openai.AsyncOpenAI) -> None:

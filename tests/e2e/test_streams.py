@@ -13,10 +13,9 @@ import pytest
 from tests.e2e.conftest import PASSWORD
 from tests.e2e.platform import Platform
 from tests.integration.leaving import Leave, close, half_close, reset
-from tests.integration.orchestrator.calls import eventually
 from tests.integration.orchestrator.speaking import Speaking, speaking
 from tests.integration.ports import free_port
-from tests.integration.shared.waiting import until
+from tests.waiting import eventually, until
 
 DISPATCH = "/api/v1/openclaw/dispatch"
 CHAT = "/v1/chat/completions"
@@ -160,7 +159,7 @@ async def test_the_agent_is_left_as_soon_as_the_client_leaves(
         await reader.readuntil(b"Good")
 
     leave(writer)
-    await until(lambda: agent.calls[0].is_left, within=1)
+    await until(lambda: agent.calls[0].is_left)
     writer.close()
 
 

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Protocol
 
+from shared.background import beside
+
 CLEAN_UP_EVERY_S = 600.0
 AT_A_TIME = 500
 
@@ -41,9 +43,5 @@ async def cleaning_up(
                 _log.exception("clean_up_failed")
             await asyncio.sleep(every)
 
-    task = asyncio.create_task(repeat())
-    try:
+    async with beside(repeat):
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))  # it may be in the middle of the database, which is closed next

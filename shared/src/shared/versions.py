@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from shared.background import beside
 from shared.bus import NOTHING, Bus, Contract, Kind, Message, Nothing, call_context, read, write
 from shared.errors import PlatformError, Unavailable
 
@@ -57,12 +58,8 @@ class VersionPublisher:
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
         """Publishes while the block runs. A database that cannot be read makes it silent, so that readers ask."""
-        task = asyncio.create_task(self._repeat())
-        try:
+        async with beside(self._repeat):
             yield
-        finally:
-            task.cancel()
-            await asyncio.wait((task,))  # it may be reading the database, which is closed next
 
     async def changed(self, number: int, *facts: str) -> None:
         """Tells of the change that raised the version to `number`; the periodic one follows if this is lost."""

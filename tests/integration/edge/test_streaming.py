@@ -18,9 +18,9 @@ from shared.contracts.openai import COMPLETE_CHAT, LIST_MODELS, STREAM_CHAT
 from shared.errors import ErrorCode, FieldError, InvalidFields, PlatformError, RemoteFailure, Unavailable
 from tests.integration.bus import Nats, bus_as
 from tests.integration.leaving import Leave, close, half_close, reset
-from tests.integration.shared.waiting import until
 from tests.unit.edge.http.serving import Door, edge
 from tests.unit.edge.test_live_events import NOON, listening
+from tests.waiting import until
 
 MESSAGES: list[Any] = [{"role": "user", "content": "Hello"}]
 COMPLETION = {
@@ -184,7 +184,7 @@ async def test_whoever_leaves_ends_the_work_at_the_other_end_of_the_bus(leave: L
         reader, writer = await _ask(port)
         await reader.readuntil(b"data: ")
         leave(writer)
-        await until(lambda: orchestrator.ended == 1, within=1)
+        await until(lambda: orchestrator.ended == 1)
         writer.close()
 
 

@@ -1,9 +1,5 @@
 """What the tests ask for again and again."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
-
 from shared.bus import Bus
 from shared.contracts.orchestrator import (
     DISPATCH,
@@ -42,10 +38,3 @@ async def look(edge: Bus, id: str) -> Agent:
 async def remove_built_in(edge: Bus) -> None:
     for agent in (await edge.call(LIST_AGENTS, ListAgents(type="echo"), by())).items:
         await edge.call(REMOVE_AGENT, GetAgent(id=agent.id), by())
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float) -> None:
-    until = time.monotonic() + within
-    while not await condition():
-        assert time.monotonic() < until, "it did not come to that in time"
-        await asyncio.sleep(0.05)

@@ -1,5 +1,6 @@
 """A prepared database, an audit log, a well-behaved upstream, one replica and a caller."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,9 +13,23 @@ from tests.integration.orchestrator.cluster import AuditLog, audit_service, repl
 from tests.integration.orchestrator.upstreams import Upstream, upstream
 
 
+@pytest.fixture(autouse=True)
+def patient_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls are begun late as well: a machine that stands still for more than a second is not what is tested here."""
+    monkeypatch.setattr("shared.bus.context.ACCEPT_WITHIN_MS", 10_000)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("orchestrator") / "orchestrator.db"
+    prepare(f"sqlite+aiosqlite:///{file}")
+    return file
+
+
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    prepare(f"sqlite+aiosqlite:///{tmp_path / 'orchestrator.db'}")
+def data_dir(prepared: Path, tmp_path: Path) -> Path:
+    """With a database as a first start leaves it; to make one takes longer than most tests."""
+    shutil.copy(prepared, tmp_path / "orchestrator.db")
     return tmp_path
 
 

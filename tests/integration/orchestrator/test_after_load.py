@@ -12,9 +12,10 @@ from shared.contracts.orchestrator import REMOVE_AGENT, Dispatch, GetAgent
 from shared.errors import PlatformError
 from tests.integration.bus import Nats, bus_as
 from tests.integration.orchestrator import upstreams
-from tests.integration.orchestrator.calls import dispatch, eventually, register
+from tests.integration.orchestrator.calls import dispatch, register
 from tests.integration.orchestrator.cluster import AuditLog, by, replica
 from tests.integration.orchestrator.upstreams import Upstream, json_reply, reply, upstream
+from tests.waiting import eventually
 
 OF_A_REQUEST = (_Task, Chat, CallContext, Dispatch)
 

@@ -19,8 +19,8 @@ from shared.errors import TooLarge, Unavailable
 from tests.integration.bus import BUS_AGENTS, Nats, bus_as
 from tests.integration.orchestrator.agents_on_the_bus import COMPLETION, OnTheBus, hangs, on_the_bus, word
 from tests.integration.shared.clients import client_as, may_publish, may_subscribe
-from tests.integration.shared.waiting import until
 from tests.unit.orchestrator.agents import agent
+from tests.waiting import until
 
 ID, OTHER = BUS_AGENTS
 AGENT = agent("b", id=AgentId(ID), type="bus", endpoint=None, max_tokens=100)
@@ -169,14 +169,11 @@ async def test_a_failure_in_the_middle_of_a_stream_comes_after_its_beginning(nat
 
 
 async def test_nobody_there_is_known_at_once_and_free(upstream: BusAgents) -> None:
-    began = time.monotonic()
-
-    for asked in (complete(upstream), streamed(upstream, []), upstream.probe(AGENT, within_s=5)):
-        with pytest.raises(UpstreamFailure, match="not connected") as failure:
-            await asked
+    for asked in (complete(upstream, within_s=60), streamed(upstream, []), upstream.probe(AGENT, within_s=60)):
+        async with asyncio.timeout(3):
+            with pytest.raises(UpstreamFailure, match="not connected") as failure:
+                await asked
         assert failure.value.is_free
-
-    assert time.monotonic() - began < 1
 
 
 async def test_a_probe_shows_that_it_is_there_or_what_it_lacks(nats: Nats, upstream: BusAgents) -> None:
@@ -212,7 +209,7 @@ async def test_every_process_hears_what_is_cancelled(nats: Nats, upstream: BusAg
     assert one.cancelled == two.cancelled == [(one.asked + two.asked)[0].reply]
 
 
-async def test_what_comes_after_the_end_of_a_call_goes_nowhere(nats: Nats, bus: Bus, upstream: BusAgents) -> None:
+async def test_what_comes_after_the_end_of_a_call_goes_nowhere(nats: Nats, upstream: BusAgents) -> None:
     async with on_the_bus(nats, ID, hangs) as there:
         with pytest.raises(UpstreamTimeout):
             await complete(upstream, within_s=0.1)

@@ -17,7 +17,7 @@ from tests.integration.bus import Nats, bus_as
 from tests.integration.orchestrator.calls import dispatch, remove_built_in
 from tests.integration.orchestrator.cluster import AuditLog, by, replica
 from tests.integration.orchestrator.holding import Holding, holding
-from tests.integration.shared.waiting import until
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def test_the_agents_connection_is_closed_and_one_entry_says_cancelled(
     await until(lambda: len(agent.held) == 1)
 
     call.cancel()
-    await until(lambda: len(agent.left) == 1, within=1)
+    await until(lambda: len(agent.left) == 1)
     await until(lambda: len(audit.outcomes("agent.request")) == 1)
 
     (entry,) = audit.outcomes("agent.request")
@@ -73,7 +73,7 @@ async def test_of_fifty_who_leave_at_once_each_is_recorded_once_and_the_rest_is_
 
     for call in going:
         call.cancel()
-    await until(lambda: len(agent.left) == 50, within=2)
+    await until(lambda: len(agent.left) == 50)
     agent.release()
     answers = await asyncio.gather(*staying)
     await until(lambda: len(audit.outcomes("agent.request")) == 60)
@@ -134,7 +134,7 @@ async def test_who_leaves_the_queue_was_never_worked_for_and_leaves_its_place(
 
         [(id, queued)] = [(each.event_id, call) for each, call in zip(contexts, calls, strict=True) if not call.done()]
         queued.cancel()
-        await until(lambda: any(entry.id == id for entry in audit.outcomes("agent.request")), within=1)
+        await until(lambda: any(entry.id == id for entry in audit.outcomes("agent.request")))
         next_one = ask(edge, by(Role.OPERATOR))
         agent.release()
         await until(lambda: agent.begun == 2 and len(agent.held) == 1)

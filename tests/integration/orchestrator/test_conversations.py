@@ -1,16 +1,22 @@
 """Turns of stored conversations on two replicas with one database, and what their owners see of them on the bus."""
 
 import asyncio
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from orchestrator.application import leases
 from orchestrator.application.conversations import Conversations, Turn
+from orchestrator.application.leases import LEASE, Leases
 from orchestrator.domain.conversation import ConversationBusy
-from orchestrator.infrastructure.sql_conversations import SqlConversations
+from orchestrator.infrastructure.sql_conversations import CONVERSATIONS, SqlConversations
 from shared.audit import AuditTrail, open_trail
 from shared.bus import NOTHING, Bus, CallContext
 from shared.clock import utc_now
@@ -30,7 +36,7 @@ from shared.paging import Cursors
 from shared.principal import PrincipalKind, Role
 from tests.integration.orchestrator.cluster import KEY, AuditLog, by
 from tests.unit.shared.audit.logs import FakeLog
-from tests.unit.waiting import until
+from tests.waiting import eventually, until
 
 
 @pytest.fixture
@@ -44,7 +50,9 @@ async def opened(data_dir: Path, trail: AuditTrail) -> AsyncIterator[Conversatio
     async with open_database(f"sqlite+aiosqlite:///{data_dir}/orchestrator.db") as database:
         store = SqlConversations(database, bytes.fromhex(KEY))
         cursors = Cursors(bytes.fromhex(KEY), "conversations")
-        yield Conversations(store, trail, cursors, now=utc_now, new_id=new_id)
+        turns = Leases(store, now=utc_now)
+        async with turns.renewing():
+            yield Conversations(store, turns, trail, cursors, now=utc_now, new_id=new_id)
 
 
 @pytest.fixture
@@ -236,6 +244,80 @@ async def test_owners_list_read_and_delete_their_own(edge: Bus, one: Conversatio
         (Phase.OUTCOME, "s", "u-1"),
     ]
     assert not any("Re:" in entry.model_dump_json() for entry in entries)
+
+
+async def test_a_turn_is_kept_alive_while_it_is_answered(
+    one: Conversations, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.02)
+    async with one.turn("s", "x", user("u-1")), open_database(f"sqlite+aiosqlite:///{data_dir}/orchestrator.db") as db:
+
+        async def busy_until() -> int:
+            async with db.reading() as connection:
+                return int((await connection.execute(select(CONVERSATIONS.c.busy_until))).scalar_one())
+
+        first = await busy_until()
+
+        async def is_renewed() -> bool:
+            return await busy_until() > first
+
+        await eventually(is_renewed, within=5)
+
+
+@asynccontextmanager
+async def turning(data_dir: Path, id: str) -> AsyncIterator[Process]:
+    """A replica in a process of its own that answers a message of u-1's as soon as it hears a line."""
+    program = ("-m", "tests.integration.orchestrator.turning", str(data_dir), id)
+    process = await asyncio.create_subprocess_exec(sys.executable, *program, stdin=PIPE, stdout=PIPE)
+    try:
+        assert await said_by(process) == "begun"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def said_by(process: Process) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        return (await process.stdout.readline()).decode().strip()
+
+
+async def says_when_it_may(replica: Conversations, message: str) -> Turn:
+    """Says it as soon as no other turn is under way; that takes no longer than a lease, and a machine that is busy."""
+    async with asyncio.timeout(LEASE.total_seconds() + 10):
+        while True:
+            with suppress(ConversationBusy):
+                return await say(replica, "s", message)
+            await asyncio.sleep(0.1)
+
+
+async def test_the_turn_of_a_replica_that_was_killed_makes_way(one: Conversations, data_dir: Path) -> None:
+    async with turning(data_dir, "s") as process:
+        with pytest.raises(ConversationBusy):
+            await say(one, "s", "too soon")
+        process.kill()
+        await process.wait()
+
+        await says_when_it_may(one, "Hello?")
+
+    assert [each.question for each in (await one.get("s", user("u-1")))[1]] == ["Hello?"]
+
+
+async def test_a_replica_that_was_paused_adds_nothing_to_what_went_on_without_it(
+    one: Conversations, data_dir: Path
+) -> None:
+    async with turning(data_dir, "s") as process:
+        process.send_signal(signal.SIGSTOP)
+        await says_when_it_may(one, "Hello?")
+        process.send_signal(signal.SIGCONT)
+        assert process.stdin is not None
+        process.stdin.write(b"answer\n")
+        outcome = await said_by(process)
+
+    assert outcome == "session-overtaken"
+    assert [each.question for each in (await one.get("s", user("u-1")))[1]] == ["Hello?"]
 
 
 async def test_the_busy_one_is_a_conflict(one: Conversations) -> None:

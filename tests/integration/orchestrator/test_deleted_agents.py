@@ -11,9 +11,10 @@ from shared.contracts.audit import Outcome
 from shared.contracts.orchestrator import CHECK_AGENT, REMOVE_AGENT, GetAgent
 from shared.errors import ErrorCode, PlatformError
 from tests.integration.bus import Nats, bus_as
-from tests.integration.orchestrator.calls import dispatch, eventually, register
+from tests.integration.orchestrator.calls import dispatch, register
 from tests.integration.orchestrator.cluster import AuditLog, by, replica
-from tests.integration.orchestrator.upstreams import OPENAI_ANSWER, Reply, Upstream, json_reply, reply
+from tests.integration.orchestrator.upstreams import OPENAI_ANSWER, Upstream, after, json_reply, reply
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -27,23 +28,13 @@ async def edge(nats: Nats, audit: AuditLog, data_dir: Path, server: Upstream) ->
         yield bus
 
 
-def after(gate: asyncio.Event, then: Reply) -> Reply:
-    """The same reply, once the gate is open."""
-
-    async def write(writer: asyncio.StreamWriter) -> None:
-        await gate.wait()
-        await then(writer)
-
-    return write
-
-
 async def remove_mid_flight(edge: Bus, server: Upstream, id: str, *, works: int) -> None:
     """Removes the agent once it works on so many requests."""
 
     async def all_are_there() -> bool:
         return len(server.chats) == works
 
-    await eventually(all_are_there, within=5)
+    await eventually(all_are_there)
     await edge.call(REMOVE_AGENT, GetAgent(id=id), by())
 
 
@@ -115,5 +106,5 @@ async def remove_mid_flight_of_any(edge: Bus, server: Upstream, id: str) -> None
     async def works() -> bool:
         return len(server.chats) >= 1
 
-    await eventually(works, within=5)
+    await eventually(works)
     await edge.call(REMOVE_AGENT, GetAgent(id=id), by())

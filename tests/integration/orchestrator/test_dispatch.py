@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import time
 from pathlib import Path
 
 import orjson
@@ -15,9 +14,10 @@ from shared.errors import ErrorCode, PlatformError
 from shared.principal import PrincipalKind, Role
 from tests.integration.bus import Nats, bus_as
 from tests.integration.orchestrator import upstreams
-from tests.integration.orchestrator.calls import dispatch, eventually, look, register, remove_built_in
+from tests.integration.orchestrator.calls import dispatch, look, register, remove_built_in
 from tests.integration.orchestrator.cluster import AuditLog, audit_service, by, replica
 from tests.integration.orchestrator.upstreams import Reply, Upstream, json_reply, redirect, reply, upstream
+from tests.waiting import eventually, until
 
 
 async def test_a_fresh_start_answers_with_the_built_in_echo(edge: Bus) -> None:
@@ -143,6 +143,7 @@ BAD_ANSWERS: dict[str, tuple[Reply, str]] = {
     "wrong types": (json_reply({"choices": [{"message": {"content": 7}}]}), "not that of a model"),
     "strange usage": (json_reply({"choices": [{"message": {"content": "x"}}], "usage": "many"}), "not that of a model"),
     "compressed unasked": (reply(b"\x1f\x8b\x08", headers="content-encoding: gzip\r\n"), "not that of a model"),
+    "split headers": (reply(b"{}", headers="x-a: b\r\n folded: c\r\nx-b: \rx-c: d\r\n"), ""),
     "redirect": (redirect("http://127.0.0.1:9/"), "redirects are not followed"),
 }
 
@@ -201,13 +202,11 @@ async def test_an_upstream_that_takes_too_long_is_given_up_before_the_deadline(
 ) -> None:
     await register(edge, server)
     server.chat = behaviour
-    began = time.monotonic()
 
     with pytest.raises(PlatformError) as failure:
         await dispatch(edge, seconds=1.5)
 
     assert (failure.value.code, failure.value.reason) == (ErrorCode.TIMEOUT, "deadline-passed")
-    assert time.monotonic() - began < 1.6
     (entry,) = audit.outcomes("agent.request")
     assert (entry.outcome, entry.details["reason"]) == (Outcome.FAILURE, "deadline-passed")
 
@@ -221,7 +220,7 @@ async def test_of_a_dispatch_cut_off_by_a_stop_nobody_knows_what_the_agent_made(
         async with replica(nats, data_dir, allowed=f"127.0.0.1:{server.port}"):
             await register(edge, server)
             asked = asyncio.create_task(dispatch(edge))
-            await asyncio.sleep(0.3)
+            await until(lambda: len(server.chats) == 1)
         with pytest.raises(PlatformError):
             await asked
 
@@ -253,7 +252,7 @@ async def test_an_agent_that_is_gone_is_excluded_at_once_and_back_soon(edge: Bus
     async def is_offline() -> bool:
         return (await look(edge, agent.id)).health.status == "offline"
 
-    await eventually(is_offline, within=1)
+    await eventually(is_offline)
     answer = await dispatch(edge)
     assert answer.model == "echo"
 
@@ -295,19 +294,20 @@ async def test_a_refusal_by_the_upstream_does_not_count_against_it(edge: Bus, se
 
 
 @pytest.mark.asvs("16.5.3")
-async def test_without_audit_no_upstream_is_asked(nats: Nats, data_dir: Path, server: Upstream) -> None:
+async def test_without_audit_no_upstream_is_asked(
+    nats: Nats, data_dir: Path, server: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.audit.appender.FRESH_S", 0.0)
+    monkeypatch.setattr("shared.audit.appender.RECEIPT_WITHIN_S", 0.2)
     async with replica(nats, data_dir, allowed=f"127.0.0.1:{server.port}"), bus_as(nats, "edge") as edge:
         async with audit_service(nats):
             await register(edge, server)
             await dispatch(edge)
-        await asyncio.sleep(1.1)
-        began = time.monotonic()
 
         with pytest.raises(PlatformError) as failure:
             await dispatch(edge)
 
         assert (failure.value.code, failure.value.reason) == (ErrorCode.UNAVAILABLE, "audit-unavailable")
-        assert time.monotonic() - began < 2.5
         assert len(server.chats) == 1
         with pytest.raises(PlatformError) as failure:
             await register(edge, server, name="other")
@@ -320,7 +320,7 @@ async def test_an_outcome_that_audit_misses_is_delivered_later(nats: Nats, data_
             await register(edge, server)
             server.chat = upstreams.hangs
             asked = asyncio.create_task(dispatch(edge, seconds=2))
-            await asyncio.sleep(0.3)
+            await until(lambda: len(server.chats) == 1)
         with pytest.raises(PlatformError):
             await asked
         async with audit_service(nats) as later:
@@ -328,7 +328,7 @@ async def test_an_outcome_that_audit_misses_is_delivered_later(nats: Nats, data_
             async def is_there() -> bool:
                 return bool(later.outcomes("agent.request"))
 
-            await eventually(is_there, within=5)
+            await eventually(is_there)
 
 
 async def test_nobody_healthy_is_said_and_recorded(edge: Bus, server: Upstream, audit: AuditLog) -> None:

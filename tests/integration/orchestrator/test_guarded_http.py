@@ -7,7 +7,6 @@ import pytest
 
 from orchestrator.application.upstreams import UpstreamFailure, UpstreamTimeout
 from orchestrator.domain.endpoint import Address, EndpointPolicy
-from orchestrator.infrastructure import guarded_http
 from orchestrator.infrastructure.endpoint_guard import EndpointGuard
 from orchestrator.infrastructure.guarded_http import GuardedHttp, open_http
 from tests.integration.orchestrator import upstreams
@@ -70,7 +69,7 @@ async def test_time_is_shared_by_all_addresses(http: GuardedHttp, server: Upstre
 async def test_remembered_addresses_are_bounded(
     http: GuardedHttp, server: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guarded_http, "MAX_REMEMBERED", 2)
+    monkeypatch.setattr("orchestrator.infrastructure.remembering.MAX_REMEMBERED", 2)
 
     statuses = [await get(http, server, f"h{number}.test") for number in (0, 1, 2, 0, 3, 4)]
 

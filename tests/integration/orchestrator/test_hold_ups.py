@@ -20,10 +20,11 @@ from shared.contracts.orchestrator import (
 from shared.errors import PlatformError
 from shared.ids import new_id
 from shared.principal import Allowance, Caller, Principal, PrincipalKind, Role
-from tests.integration.orchestrator.calls import dispatch, eventually, register, remove_built_in
+from tests.integration.orchestrator.calls import dispatch, register, remove_built_in
 from tests.integration.orchestrator.cluster import by
 from tests.integration.orchestrator.ticking import longest_hold_up
 from tests.integration.orchestrator.upstreams import Upstream
+from tests.waiting import eventually
 
 MIB = 1024 * 1024
 HELD_UP_S = 0.3

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from orchestrator.application import idempotency as module
+from orchestrator.application import leases
 from orchestrator.application.idempotency import Claim, Idempotency, require_no_key
 from orchestrator.domain.idempotency import IdempotencyKeyReused, KeyedRequest, OutcomeLost
 from orchestrator.infrastructure.sql_idempotency import SqlIdempotency
@@ -25,9 +25,9 @@ from shared.database import Database, open_database
 from shared.errors import DeadlinePassed, ErrorCode, FieldError, InvalidFields, PlatformError
 from shared.ids import new_id
 from tests.integration.bus import Nats, bus_as
-from tests.integration.orchestrator.calls import eventually
 from tests.integration.orchestrator.claiming import ANSWER, BODY, SUBJECT
 from tests.integration.orchestrator.cluster import KEY, by
+from tests.waiting import eventually
 
 AGENT = "01a20304-490e-7141-9251-cff2e71a6900"
 REPLAYED = {"Peanut-Agent": AGENT, "Idempotency-Replayed": "true"}
@@ -318,7 +318,7 @@ async def test_a_replica_that_stops_cuts_off_what_is_not_done(url: str, agent: A
 async def test_a_claim_is_kept_alive_while_it_is_worked_on(
     url: str, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RENEW_EVERY_S", 0.02)
+    monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.02)
     async with opened(url) as (database, replica):
         working = asyncio.create_task(ask(replica, agent))
         await agent.begun.wait()
@@ -331,7 +331,7 @@ async def test_a_claim_is_kept_alive_while_it_is_worked_on(
             later = await store.find(request, now=utc_now())
             return later is not None and later.leased_until > first.leased_until
 
-        await eventually(is_renewed, within=5)
+        await eventually(is_renewed)
         agent.go.set()
         await working
 

@@ -13,8 +13,8 @@ from shared.bus.records import RecordsUnavailable
 from shared.ids import new_id
 from shared.limits import FixedWindow
 from tests.integration.bus import Nats
-from tests.integration.orchestrator.calls import eventually
 from tests.integration.orchestrator.limiting import MINUTE, Clock, Replica, counting, per_minute, two_counting
+from tests.waiting import eventually
 
 CONCURRENCY = 64
 
@@ -128,7 +128,7 @@ async def test_what_is_settled_counts_in_the_other_replica_and_what_is_not_used_
     async def is_settled() -> bool:
         return (await other.budgets.reserve(whose, 1000, 1001, until=until)).free == 700
 
-    await eventually(is_settled, within=5)
+    await eventually(is_settled)
     again = await other.budgets.reserve(whose, 1000, 700, until=until)
 
     assert (refused.reservation, refused.free, refused.fits_in_s) == (None, 100, 60)
@@ -177,7 +177,7 @@ async def test_after_a_restart_of_the_server_the_bucket_is_made_again_and_budget
         async def is_saved() -> bool:
             return sum((await other.usage.of(Account(whose, clock.now.date()))).values()) == 600
 
-        await eventually(is_saved, within=5)
+        await eventually(is_saved)
         own_nats.kill()
         with pytest.raises(RecordsUnavailable) as failure:
             await _refused_without_server(other, whose)
@@ -188,7 +188,7 @@ async def test_after_a_restart_of_the_server_the_bucket_is_made_again_and_budget
         async def is_as_before() -> bool:
             return (await other.budgets.reserve(whose, 1000, 1001, until=until)).free == 100
 
-        await eventually(is_as_before, within=5)
+        await eventually(is_as_before)
         assert under_way.reservation is not None
         fits = await other.budgets.reserve(whose, 1000, 100, until=until)
         none = await one.budgets.reserve(whose, 1000, 1, until=until)

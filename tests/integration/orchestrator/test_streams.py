@@ -19,7 +19,7 @@ from tests.integration.bus import Nats, bus_as
 from tests.integration.orchestrator.calls import remove_built_in
 from tests.integration.orchestrator.cluster import AuditLog, by, replica
 from tests.integration.orchestrator.speaking import END, USAGE, Call, Speaking, chunk, event, speaking
-from tests.integration.shared.waiting import until
+from tests.waiting import until
 
 HELLO = {"message": "Hello", "stream": True}
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
@@ -227,7 +227,7 @@ async def test_whoever_leaves_ends_the_agents_work_and_is_recorded_once(
         await until(lambda: stream.text == "Good")
 
     stream.task.cancel()
-    await until(lambda: call.is_left, within=1)
+    await until(lambda: call.is_left)
     await until(lambda: len(audit.outcomes("agent.request")) == 1)
 
     (outcome,) = audit.outcomes("agent.request")
@@ -235,10 +235,11 @@ async def test_whoever_leaves_ends_the_agents_work_and_is_recorded_once(
 
 
 async def test_without_the_log_nothing_of_an_answer_is_let_out(
-    nats: Nats, data_dir: Path, server: Speaking, audit: AuditLog
+    nats: Nats, data_dir: Path, server: Speaking, audit: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with replica(nats, data_dir, allowed=f"127.0.0.1:{server.port}"), bus_as(nats, "edge") as edge:
         await register(edge, server)
+        monkeypatch.setattr("shared.audit.appender.RECEIPT_WITHIN_S", 0.2)
         audit.refuses = True
         stream = dispatch(edge)
         call = await call_of(server)

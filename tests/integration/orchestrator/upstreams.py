@@ -59,7 +59,6 @@ class Upstream:
     anthropic: AnthropicLike = field(default_factory=AnthropicLike)
     ollama: OllamaLike | None = None
     """Answers in place of OLLAMA_ANSWER, where it is set."""
-    probes_now: int = 0
     connections: int = 0
 
     @property
@@ -183,6 +182,16 @@ def json_lines(*lines: object) -> Reply:
 
 def redirect(to: str) -> Reply:
     return reply(b"", status="302 Found", headers=f"location: {to}\r\n")
+
+
+def after(gate: asyncio.Event, then: Reply) -> Reply:
+    """The same reply, once the gate is open."""
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        await then(writer)
+
+    return write
 
 
 async def hangs(writer: asyncio.StreamWriter) -> None:

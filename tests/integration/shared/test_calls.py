@@ -1,7 +1,6 @@
 """Calls over a real bus: replies, failures, deadlines, limits."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -25,7 +24,7 @@ from shared.principal import Caller
 from tests.integration.bus import Nats, bus_as
 from tests.integration.shared.calls import APPEND, CALLER, CHANGE, DISPATCH, ITSELF, READ, Text, echo, within
 from tests.integration.shared.clients import client_as
-from tests.integration.shared.waiting import until
+from tests.waiting import until
 
 HEALTH = health_contract("orchestrator")
 
@@ -117,21 +116,17 @@ async def test_a_reply_that_does_not_fit_its_model_is_not_the_callers_mistake(na
     assert caught.value.code is ErrorCode.INTERNAL
 
 
-async def test_the_deadline_ends_a_call_to_the_moment(nats: Nats) -> None:
+async def test_the_deadline_ends_a_call(nats: Nats) -> None:
     async def sleep(request: Text, _context: CallContext) -> Text:
-        await asyncio.sleep(5)
+        await asyncio.sleep(60)
         return request
 
     async with bus_as(nats, "edge") as edge, bus_as(nats, "auth") as auth:
         await auth.serve(CHANGE.answered_by(sleep))
-        begin = time.monotonic()
         with pytest.raises(DeadlinePassed):
             await edge.call(CHANGE, Text(), within(0.3))
-        took = time.monotonic() - begin
         for task in tuple(auth._responder._calls):
             task.cancel()  # so that the drain need not wait
-
-    assert 0.25 < took < 0.6
 
 
 async def test_a_call_without_time_left_is_not_sent(nats: Nats) -> None:
@@ -145,19 +140,17 @@ async def test_a_call_without_time_left_is_not_sent(nats: Nats) -> None:
         await auth.serve(READ.answered_by(note))
         with pytest.raises(DeadlinePassed):
             await edge.call(READ, Text(), within(-1))
-        await asyncio.sleep(0.05)
+        await edge.call(READ, Text(text="later"), within(5))
 
-    assert called == []
+    assert called == ["later"]
 
 
 @pytest.mark.parametrize("contract", [READ, CHANGE], ids=["read", "change"])
 async def test_a_service_that_is_not_there_is_known_at_once(nats: Nats, contract: Contract[Text, Text]) -> None:
     async with bus_as(nats, "edge") as edge:
-        begin = time.monotonic()
-        with pytest.raises(NoResponder):
-            await edge.call(contract, Text(), within(5))
-
-    assert time.monotonic() - begin < 0.5
+        async with asyncio.timeout(10):
+            with pytest.raises(NoResponder):
+                await edge.call(contract, Text(), within(60))
 
 
 @pytest.mark.parametrize(("contract", "sent"), [(READ, 2), (CHANGE, 1)], ids=["read", "change"])
@@ -186,16 +179,17 @@ async def test_what_is_too_large_is_refused_and_the_connection_lives_on(nats: Na
 
 
 async def test_calls_are_answered_side_by_side(nats: Nats) -> None:
-    async def sleep(request: Text, _context: CallContext) -> Text:
-        await asyncio.sleep(0.2)
+    all_are_here = asyncio.Barrier(5)
+
+    async def meet(request: Text, _context: CallContext) -> Text:
+        await all_are_here.wait()
         return request
 
     async with bus_as(nats, "edge") as edge, bus_as(nats, "auth") as auth:
-        await auth.serve(READ.answered_by(sleep))
-        begin = time.monotonic()
-        await asyncio.gather(*(edge.call(READ, Text(), within(5)) for _ in range(5)))
+        await auth.serve(READ.answered_by(meet))
+        answers = await asyncio.gather(*(edge.call(READ, Text(text=str(n)), within(5)) for n in range(5)))
 
-    assert time.monotonic() - begin < 0.5
+    assert [answer.text for answer in answers] == ["0", "1", "2", "3", "4"]
 
 
 async def test_a_service_can_be_called_back_by_whom_it_has_called(nats: Nats) -> None:
@@ -242,7 +236,10 @@ async def test_more_calls_than_may_run_are_refused_at_once_and_other_kinds_are_a
 
 
 @pytest.mark.asvs("2.3.2", "2.4.1")
-async def test_hanging_dispatches_of_one_caller_leave_room_for_reads_and_for_others(nats: Nats) -> None:
+async def test_hanging_dispatches_of_one_caller_leave_room_for_reads_and_for_others(
+    nats: Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.bus.context.ACCEPT_WITHIN_MS", 30_000)  # or a busy machine comes to some too late
     gate = asyncio.Event()
 
     async def wait(request: Text, context: CallContext) -> Text:
@@ -255,8 +252,8 @@ async def test_hanging_dispatches_of_one_caller_leave_room_for_reads_and_for_oth
 
     async with bus_as(nats, "edge") as edge, bus_as(nats, "orchestrator") as orchestrator:
         await orchestrator.serve(DISPATCH.answered_by(wait), HEALTH.answered_in_bytes_by(_as_it_is))
-        calls = [asyncio.create_task(edge.call(DISPATCH, Text(), within(10))) for _ in range(1150)]
-        await until(lambda: sum(call.done() for call in calls) == 1150 - MAX_DISPATCHES_OF_ONE)
+        calls = [asyncio.create_task(edge.call(DISPATCH, Text(), within(60))) for _ in range(1150)]
+        await until(lambda: sum(call.done() for call in calls) == 1150 - MAX_DISPATCHES_OF_ONE, within=30)
         health = await edge.forward(HEALTH, b"{}", within(10))
         answer = await edge.call(DISPATCH, Text(text="other"), call_context(seconds=10, caller=other))
         gate.set()

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ from tests.integration.shared.calls import DISPATCH, READ, STREAM, Text, within
 from tests.integration.shared.clients import client_as
 from tests.integration.shared.processes import said, serving_replicas, streamer
 
-Ask = Callable[[Bus], Awaitable[tuple[str, float]]]
+Ask = Callable[[Bus], Awaitable[str]]
 
 
 @pytest.fixture
@@ -35,23 +34,17 @@ async def two_streamers(nats: Nats) -> AsyncIterator[tuple[Process, Process]]:
         yield one, other
 
 
-async def timed_dispatch(edge: Bus, work: str = "0") -> tuple[str, float]:
-    begin = time.monotonic()
-    answer = await edge.call(DISPATCH, Text(text=work), within(30))
-    return answer.text, time.monotonic() - begin
+async def who_dispatches(edge: Bus, work: str = "0") -> str:
+    return (await edge.call(DISPATCH, Text(text=work), within(30))).text
 
 
-async def timed_first_piece(edge: Bus) -> tuple[str, float]:
-    begin = time.monotonic()
+async def who_streams(edge: Bus) -> str:
     async with edge.stream(STREAM, b"", within(30)) as inlet:
-        piece = await inlet.piece()
-    return (piece or b"").decode(), time.monotonic() - begin
+        return (await inlet.piece() or b"").decode()
 
 
-async def timed_read(edge: Bus) -> tuple[str, float]:
-    begin = time.monotonic()
-    answer = await edge.call(READ, Text(text="0"), within(30))
-    return answer.text, time.monotonic() - begin
+async def who_reads(edge: Bus) -> str:
+    return (await edge.call(READ, Text(text="0"), within(30))).text
 
 
 async def rest_of_output(process: Process) -> list[bytes]:
@@ -61,8 +54,8 @@ async def rest_of_output(process: Process) -> list[bytes]:
     return output.split()
 
 
-@pytest.mark.parametrize("ask", [timed_dispatch, timed_first_piece], ids=["dispatch", "stream"])
-async def test_no_work_waits_two_seconds_for_a_paused_replica_which_never_begins_it(
+@pytest.mark.parametrize("ask", [who_dispatches, who_streams], ids=["dispatch", "stream"])
+async def test_work_for_a_paused_replica_is_done_by_another_and_never_begun_by_the_first(
     nats: Nats, edge: Bus, ask: Ask
 ) -> None:
     async with two_streamers(nats) as (paused, _):
@@ -71,25 +64,22 @@ async def test_no_work_waits_two_seconds_for_a_paused_replica_which_never_begins
         paused.send_signal(signal.SIGCONT)
         begun = await rest_of_output(paused)
 
-    assert {name for name, _ in answers} == {"orchestrator-2"}
-    assert max(seconds for _, seconds in answers) < 2
-    assert begun == []
+    assert (set(answers), begun) == ({"orchestrator-2"}, [])
 
 
-async def test_no_read_waits_two_seconds_for_a_paused_replica(nats: Nats, edge: Bus) -> None:
+async def test_what_a_paused_replica_is_asked_another_one_answers(nats: Nats, edge: Bus) -> None:
     async with serving_replicas(nats, 2) as [paused, _]:
         paused.send_signal(signal.SIGSTOP)
-        answers = await asyncio.gather(*(timed_read(edge) for _ in range(20)))
+        answers = await asyncio.gather(*(who_reads(edge) for _ in range(20)))
 
-    assert {name for name, _ in answers} == {"auth-2"}
-    assert max(seconds for _, seconds in answers) < 2
+    assert set(answers) == {"auth-2"}
 
 
 async def test_what_was_begun_just_before_the_pause_is_done_by_another_and_stopped_when_the_first_wakes(
     nats: Nats, edge: Bus
 ) -> None:
     async with two_streamers(nats) as replicas:
-        call = asyncio.create_task(timed_dispatch(edge, "2.5"))  # more than the pause takes, or it would be done
+        call = asyncio.create_task(who_dispatches(edge, "2.5"))  # more than the pause takes, or it would be done
         working = {asyncio.create_task(said(replica, "working")): replica for replica in replicas}
         [first], waiting = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
         working[first].send_signal(signal.SIGSTOP)
@@ -97,20 +87,20 @@ async def test_what_was_begun_just_before_the_pause_is_done_by_another_and_stopp
         await second
         working[first].send_signal(signal.SIGCONT)
         await said(working[first], "stopped")
-        name, seconds = await call
+        name = await call
 
-    assert (name, 3.5 < seconds < 6) == (f"orchestrator-{replicas.index(working[second]) + 1}", True)
+    assert name == f"orchestrator-{replicas.index(working[second]) + 1}"
 
 
 async def test_a_replica_that_is_alone_is_waited_for_and_begins_nothing_twice(nats: Nats, edge: Bus) -> None:
     async with streamer(nats) as alone:
         await said(alone, "ready")
-        call = asyncio.create_task(timed_dispatch(edge, "0.1"))
+        call = asyncio.create_task(who_dispatches(edge, "0.1"))
         await said(alone, "working")
         alone.send_signal(signal.SIGSTOP)
         await asyncio.sleep(1.3)
         alone.send_signal(signal.SIGCONT)
-        name, _ = await call
+        name = await call
         output = await rest_of_output(alone)
 
     assert (name, output) == ("orchestrator-1", [])
@@ -120,12 +110,9 @@ async def test_a_replica_that_is_alone_and_stays_silent_leaves_the_outcome_open(
     async with streamer(nats) as alone:
         await said(alone, "ready")
         alone.send_signal(signal.SIGSTOP)
-        begin = time.monotonic()
-        async with edge.stream(STREAM, b"", within(30)) as inlet:
+        async with edge.stream(STREAM, b"", within(60)) as inlet:
             with pytest.raises(ReplicaSilent):
                 await inlet.piece()
-
-    assert 2.5 < time.monotonic() - begin < 4
 
 
 async def test_a_call_to_one_replica_passes_the_same_gate_as_any_other(nats: Nats, edge: Bus) -> None:

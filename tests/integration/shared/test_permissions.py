@@ -31,12 +31,12 @@ from shared.contracts.health import health_contract
 from shared.versions import version_contract, version_subject
 from tests.integration.bus import BUS_AGENTS, Nats
 from tests.integration.shared.clients import client_as, may_publish, may_subscribe
-from tests.integration.shared.waiting import until
+from tests.waiting import until
 
 SERVICES = ("edge", "auth", "orchestrator", "audit", "witness")
 NAMES = (*SERVICES, "operator")
 VERSIONS = (auth.IDENTITIES, orchestrator.AGENTS)
-EVENTS = (events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED)
+EVENTS = (events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED, events.INTEGRITY_CHANGED)
 CONTRACTS = (
     *(
         value

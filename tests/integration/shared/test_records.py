@@ -8,7 +8,7 @@ from shared.bus.records import NoRecords, RecordChanged, RecordsUnavailable
 from shared.contracts.orchestrator import LIMITS
 from shared.ids import new_id
 from tests.integration.bus import Nats, bus_as
-from tests.integration.shared.waiting import until
+from tests.waiting import until
 
 
 async def test_of_two_who_change_a_record_at_once_one_is_told(nats: Nats) -> None:

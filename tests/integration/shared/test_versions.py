@@ -12,7 +12,7 @@ from shared.contracts.auth import IDENTITIES
 from shared.errors import Unavailable
 from shared.versions import Version, VersionPublisher, VersionWatch, asking, version_contract, version_subject
 from tests.integration.bus import Nats, bus_as
-from tests.integration.shared.waiting import until
+from tests.waiting import until
 
 
 @dataclass

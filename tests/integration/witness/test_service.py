@@ -13,9 +13,9 @@ from shared.contracts.witness import ADD_CHECKPOINT, INCONSISTENT, LAST_CHECKPOI
 from shared.errors import ErrorCode, PlatformError, RemoteFailure
 from shared.tlog.notes import CosignatureVerifier, open_note
 from tests.integration.bus import Nats, bus_as
-from tests.integration.shared.waiting import until
 from tests.integration.witness.installation import Witness
 from tests.unit.witness.logs import Log
+from tests.waiting import until
 
 
 @pytest.fixture

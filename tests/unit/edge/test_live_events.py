@@ -26,9 +26,9 @@ from shared.contracts.events import (
 from shared.contracts.orchestrator import AgentStatus
 from shared.errors import Forbidden
 from tests.integration.leaving import Leave, close, half_close, reset
-from tests.integration.shared.waiting import until
 from tests.unit.edge.bus import FakeBus
 from tests.unit.edge.http.serving import Door, edge
+from tests.waiting import until
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -179,7 +179,7 @@ async def test_whoever_leaves_makes_room(leave: Leave) -> None:
     async with world() as here:
         async with listening(here.port) as client:
             leave(client.writer)
-            await until(lambda: not here.events._listeners, within=1)
+            await until(lambda: not here.events._listeners)
 
         assert not here.events._of_user
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -39,7 +38,6 @@ class FakeBus:
     silent: set[str] = field(default_factory=set)
     asked: int = 0
     waited_s: float = 0.0
-    is_connected = True
 
     async def replicas(self, service: str, *, within: float) -> list[Replica]:
         await asyncio.sleep(within)
@@ -181,9 +179,8 @@ async def test_a_service_that_does_not_answer_is_down_and_holds_nobody_up() -> N
     assert bus.waited_s < 0.9
 
 
-async def test_without_the_bus_this_edge_tells_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeBus, "is_connected", False)
-    async with edge(FakeBus(silent={"orchestrator"})) as client:
+async def test_without_the_bus_this_edge_tells_of_itself() -> None:
+    async with edge(FakeBus(silent={"auth", "orchestrator", "audit", "edge"})) as client:
         found = parsed((await client.get("/metrics", headers=KEY)).text)
 
     assert found["peanut_service_up", "auth"] == 0
@@ -255,3 +252,10 @@ def test_a_stream_is_open_until_it_ends() -> None:
 
 def _open(meter: Meter) -> float:
     return next(sample.value for sample in _series(meter) if sample.name == "peanut_http_streams_open")
+
+
+async def test_a_parameter_that_nobody_knows_is_refused() -> None:
+    async with edge(FakeBus()) as client:
+        answer = await client.get("/api/v1/agents/x/metrics?windo=24h", headers=KEY)
+
+    assert (answer.status_code, [error["path"] for error in answer.json()["errors"]]) == (422, ["windo"])

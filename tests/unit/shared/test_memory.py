@@ -8,7 +8,7 @@ import pytest
 
 from shared import memory
 from shared.memory import keep_giving_back, resident_bytes
-from tests.unit.waiting import until
+from tests.waiting import until
 
 PROGRAM = """
 import asyncio

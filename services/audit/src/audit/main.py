@@ -1,6 +1,7 @@
 """Wiring: the only module that knows all parts of the audit service."""
 
 import logging
+from functools import partial
 
 from audit.application.alarms import Alarms
 from audit.application.appends import Appends
@@ -12,10 +13,12 @@ from audit.application.key_changes import KeyChanges
 from audit.application.knowledge import Knowledge
 from audit.application.ports import KeysUnusable
 from audit.application.queries import Queries
+from audit.application.room import Room
 from audit.application.scrubbing import Scrubber
 from audit.application.tree import Tree
 from audit.application.witnessing import Witnessing
 from audit.infrastructure.bus_witness import BusWitness
+from audit.infrastructure.disk_space import used_share
 from audit.infrastructure.note_keys import NoteKeys
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 from audit.infrastructure.sqlite_writer import open_writer
@@ -67,7 +70,9 @@ async def main(stop: Stop) -> None:
             ):
                 queries = Queries(reader, knowledge, worker, scrubber)
                 erasures = Erasures(reader, writer, appends, worker)
-                state = Health(appends, knowledge, tree, witnessing)
+                state = Health(
+                    appends, knowledge, Room(partial(used_share, settings.log_file.parent)), tree, witnessing
+                )
                 await bus.serve(
                     *endpoints(appends, queries, erasures, state),
                     *tree_endpoints(tree, KeyChanges(tree, keys, appends)),

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from shared.background import beside
 from shared.bus import Bus, call_context
 from shared.contracts import sessions
 from shared.contracts.sessions import SEEN, Seen
@@ -44,12 +45,10 @@ class Activity:
     @asynccontextmanager
     async def reporting(self) -> AsyncIterator[None]:
         """Tells auth every 30 s while the block runs, and once more at its end."""
-        task = asyncio.create_task(self._repeat())
         try:
-            yield
+            async with beside(self._repeat):
+                yield
         finally:
-            task.cancel()
-            await asyncio.wait((task,))
             await self._tell(within=WITHIN_AT_END_S)
 
     async def _repeat(self) -> None:

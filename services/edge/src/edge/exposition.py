@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from edge.health import SERVICES
+from edge.joined import Joined
 from edge.metrics import Meter, histogram_buckets
 from shared.bus import NOTHING, Bus, CallContext
 from shared.bus.discovery import Replica
@@ -28,13 +29,11 @@ class Exposition:
     def __init__(self, bus: Bus, meter: Meter) -> None:
         self._bus = bus
         self._meter = meter
-        self._running: asyncio.Task[bytes] | None = None
+        self._texts = Joined(self._gathered)
 
     async def text(self, context: CallContext) -> bytes:
         """All metrics in Prometheus' text format; what does not answer within a second is left out."""
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._gathered(context))
-        return await asyncio.shield(self._running)
+        return await self._texts.result(context)
 
     async def _gathered(self, context: CallContext) -> bytes:
         replicas, agents = await asyncio.gather(self._replicas(), self._agents(context))
@@ -42,8 +41,6 @@ class Exposition:
 
     async def _replicas(self) -> Replicas:
         names = (*SERVICES, "edge")
-        if not self._bus.is_connected:
-            return dict.fromkeys(names, ())
         found = await asyncio.gather(*(self._bus.replicas(name, within=GATHER_WITHIN_S) for name in names))
         return dict(zip(names, found, strict=True))
 

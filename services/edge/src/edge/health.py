@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar
+from typing import Literal, NamedTuple
 
+from edge.joined import Joined
 from shared import VERSION
 from shared.bus import NOTHING, Bus, Message, Moment, call_context
 from shared.bus.discovery import Replica as FoundReplica
@@ -17,8 +18,6 @@ NEEDED = ("auth", "orchestrator", "audit")
 SERVICES = (*NEEDED, "witness")
 ASK_WITHIN_S = 2.0
 GATHER_WITHIN_S = 0.1
-
-T = TypeVar("T")
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 
@@ -52,26 +51,11 @@ class PlatformHealth(Message):
     services: dict[str, ServiceHealth]
 
 
-class _Answer:
-    def __init__(self, healthy: bool, latency_ms: float, message: str, *, answered: bool = True) -> None:
-        self.answered = answered
-        self.healthy = healthy
-        self.latency_ms = latency_ms
-        self.message = message
-
-
-class _Joined(Generic[T]):
-    """Something that takes time: those who come while it is under way share its result."""
-
-    def __init__(self, run: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        self._run = run
-        self._running: asyncio.Task[T] | None = None
-
-    async def result(self) -> T:
-        """The result of the run under way, or of a new one."""
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run())
-        return await asyncio.shield(self._running)
+class _Answer(NamedTuple):
+    healthy: bool
+    latency_ms: float
+    message: str
+    answered: bool = True
 
 
 class HealthCheck:
@@ -80,9 +64,9 @@ class HealthCheck:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._started = time.monotonic()
-        self._answers = _Joined(partial(self._ask_all, SERVICES))
-        self._needed = _Joined(partial(self._ask_all, NEEDED))
-        self._reports = _Joined(self._report)
+        self._answers = Joined(partial(self._ask_all, SERVICES))
+        self._needed = Joined(partial(self._ask_all, NEEDED))
+        self._reports = Joined(self._report)
 
     async def status(self) -> Status:
         """Healthy when every service can do its work, unhealthy when none that is needed can, degraded in between."""
@@ -125,8 +109,6 @@ class HealthCheck:
         return _Answer(health.healthy, _ms_since(began), health.message)
 
     async def _replicas(self, service: str) -> list[Replica]:
-        if not self._bus.is_connected:
-            return []
         return [_replica(stats) for stats in await self._bus.replicas(service, within=GATHER_WITHIN_S)]
 
 

@@ -14,6 +14,7 @@ from prometheus_client import Metric, ProcessCollector
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from edge.http.request import Request
+from shared.background import beside
 
 DURATIONS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 LAGS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -88,11 +89,8 @@ class Meter:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Looks while the block runs how late the event loop comes to what is due."""
-        task = asyncio.create_task(self._watch())
-        try:
+        async with beside(self._watch):
             yield
-        finally:
-            task.cancel()
 
     async def _watch(self) -> None:
         while True:

@@ -11,6 +11,7 @@ from edge.http.request import Request
 from edge.http.response import Response
 from shared.addresses import address_prefix
 from shared.audit import AuditTrail, Change, Resource
+from shared.background import beside
 from shared.bus import CallContext, Kind
 from shared.contracts.audit import Action, Outcome
 
@@ -67,11 +68,10 @@ class Refusals:
     @asynccontextmanager
     async def recording(self) -> AsyncIterator[None]:
         """Records the counts of repeated refusals while the block runs, and what is left at its end."""
-        sweep = asyncio.create_task(self._sweep())
         try:
-            yield
+            async with beside(self._sweep):
+                yield
         finally:
-            sweep.cancel()
             self._record_counts(older_than=0)
             if self._recording:
                 await asyncio.wait(self._recording, timeout=3)

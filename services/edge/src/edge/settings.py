@@ -1,15 +1,14 @@
 """The edge's settings."""
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
+from edge.http.addresses import Network
 from shared.settings import ServiceSettings
-
-Network = IPv4Network | IPv6Network
 
 
 class EdgeSettings(ServiceSettings):

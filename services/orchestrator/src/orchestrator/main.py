@@ -11,6 +11,7 @@ from orchestrator.application.circuits import SharedCircuits
 from orchestrator.application.conversations import Conversations
 from orchestrator.application.dispatching import Dispatching
 from orchestrator.application.idempotency import Idempotency
+from orchestrator.application.leases import Leases
 from orchestrator.application.limiting import Limiter
 from orchestrator.application.metrics import Metrics
 from orchestrator.application.monitor import Monitor
@@ -82,6 +83,7 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
     async with open_database(settings.database_of(SERVICE)) as database, open_http(guard) as http:
         store = SqlAgents(database)
         conversation_store = SqlConversations(database, settings.key())
+        turns = Leases(conversation_store, now=utc_now)
         claims = SqlIdempotency(database, settings.key())
         idempotency = Idempotency(claims, now=utc_now, new_id=new_id)
         replica = new_id().replace("-", "")
@@ -107,6 +109,7 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
             usage.saving(),  # until after the last call has ended
             recorder.saving(),
             idempotency.keeping_claims(),  # the same
+            turns.renewing(),  # the same
             cleaning_up(usage, sums, conversation_store, claims, now=utc_now),
             connect(
                 settings.nats_url,
@@ -144,7 +147,12 @@ async def serving(settings: OrchestratorSettings, stop: Stop) -> AsyncIterator[N
                 new_id=new_id,
             )
             conversations = Conversations(
-                conversation_store, trail, Cursors(settings.key(), "conversations"), now=utc_now, new_id=new_id
+                conversation_store,
+                turns,
+                trail,
+                Cursors(settings.key(), "conversations"),
+                now=utc_now,
+                new_id=new_id,
             )
             records = await bus.records(LIMITS)
             budgets = KvBudgets(records, usage, now=utc_now)

@@ -1,4 +1,4 @@
-"""The bus: typed calls, events and versions over NATS."""
+"""The bus: typed calls, streams, events, records and talks over NATS."""
 
 from shared.bus.bus import Bus
 from shared.bus.connecting import connect

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 from nats.aio.msg import Msg
@@ -27,7 +27,7 @@ from shared.errors import InvalidFields, PlatformError
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
 
-Event = Callable[[bytes], Awaitable[None]]
+OnEvent = Callable[[bytes], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 
@@ -101,14 +101,12 @@ class Bus:
                     raise
                 again, replica = False, None
 
-    @asynccontextmanager
-    async def stream(self, contract: Contract[Q, A], body: bytes, context: CallContext) -> AsyncIterator[Inlet]:
+    def stream(self, contract: Contract[Q, A], body: bytes, context: CallContext) -> AbstractAsyncContextManager[Inlet]:
         """Asks for a stream, and gives what is handed over before the answer; both are bytes as they are.
 
         Who leaves the block before the end, or is cancelled there, stops the call.
         """
-        async with self._inlets.stream(contract, body, context) as inlet:
-            yield inlet
+        return self._inlets.stream(contract, body, context)
 
     async def serve(self, *endpoints: Endpoint) -> None:
         """Answers calls from now on, until the connection ends."""
@@ -124,7 +122,7 @@ class Bus:
         if self._client.is_connected:
             self._client.send(subject, body)
 
-    async def subscribe(self, subject: str, on_event: Event) -> None:
+    async def subscribe(self, subject: str, on_event: OnEvent) -> None:
         """Hands each event's body to `on_event`, one after the other."""
 
         async def receive(message: Msg) -> None:

@@ -9,11 +9,13 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.micro.service import EndpointInfo, EndpointStats, ServiceInfo, ServicePing, ServiceVerb, control_subject
 from pydantic import ConfigDict, Field
 
@@ -22,6 +24,7 @@ from shared.bus.client import BusClient
 from shared.bus.messages import Message, read
 from shared.bus.responder import Responder
 from shared.bus.statistics import Statistics
+from shared.bus.transport import Hearer
 from shared.clock import rfc3339
 from shared.errors import PlatformError
 
@@ -90,7 +93,10 @@ class Discovery:
                 await self._client.subscribe(subject, cb=_responding_with(answer))
 
     async def replicas(self, service: str, *, within: float) -> list[Replica]:
-        """The replicas of `service` that answer in `within` seconds; what is not such an answer is skipped."""
+        """The replicas of `service` that answer in `within` seconds; what is not such an answer is skipped.
+
+        Without a connection nobody can, which is said at once.
+        """
         found: dict[str, Replica] = {}
 
         def hear(_subject: str, _reply: str, body: bytes, _headers: bytes) -> None:
@@ -104,12 +110,19 @@ class Discovery:
             if replica.name == service:
                 found.setdefault(replica.id, replica)
 
+        if self._client.is_connected:
+            with suppress(NatsError, OSError):  # it breaks meanwhile
+                await self._gather(service, hear, within=within)
+        return list(found.values())
+
+    async def _gather(self, service: str, hear: Hearer, *, within: float) -> None:
         inbox = f"_INBOX_{self._name}.gather-{random.getrandbits(64):x}"
         subscription = await self._client.hear(inbox, hear)
-        self._client.send(control_subject(ServiceVerb.STATS, service), b"", reply=inbox)
-        await asyncio.sleep(within)
-        await self._client.forget(subscription)
-        return list(found.values())
+        try:
+            self._client.send(control_subject(ServiceVerb.STATS, service), b"", reply=inbox)
+            await asyncio.sleep(within)
+        finally:
+            await self._client.forget(subscription)
 
     def _ping(self) -> dict[str, Any]:
         return ServicePing(id=self._instance, name=self._name, version=VERSION, metadata={}).to_dict()

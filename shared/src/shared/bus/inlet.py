@@ -14,7 +14,8 @@ from shared.bus.context import CallContext
 from shared.bus.contract import Contract
 from shared.bus.headers import read_headers
 from shared.bus.notes import hear_notes
-from shared.bus.requester import Pending, ReplicaSilent, Requester, body_of
+from shared.bus.pending import Pending
+from shared.bus.requester import ReplicaSilent, Requester, body_of
 from shared.bus.streams import (
     CHUNK_COST,
     CHUNKS,

@@ -14,7 +14,7 @@ import orjson
 from nats.errors import Error as NatsError
 
 from shared.bus.client import BusClient
-from shared.bus.headers import STATUS, read_headers, write_headers
+from shared.bus.headers import NOBODY_LISTENS, STATUS, read_headers, write_headers
 from shared.errors import PlatformError, Unavailable
 
 ANSWER_WITHIN_S = 1.0
@@ -143,7 +143,7 @@ class Records:
             raise RecordsUnavailable("The bus keeps no records right now.") from error
         finally:
             del self._pending[token]
-        if said and read_headers(said).get(STATUS) == "503":
+        if said and read_headers(said).get(STATUS) == NOBODY_LISTENS:
             return {"error": {"err_code": _NO_STREAM}}  # nobody listens on the subject of a stream that is gone
         return orjson.loads(answer)
 

@@ -1,9 +1,8 @@
 """The asking side of calls: one inbox for all of them, and failures instead of silence."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any
@@ -18,14 +17,13 @@ from shared.bus.direct import direct_subject, replica_in, who_is_there
 from shared.bus.failures import CODE, from_wire
 from shared.bus.headers import NOBODY_LISTENS, STATUS, read_headers, write_headers
 from shared.bus.notes import hear_notes
+from shared.bus.pending import LOST_AFTER_S, Pending
 from shared.bus.streams import STREAM
 from shared.clock import unix_ms
 from shared.errors import DeadlinePassed, PlatformError, TooLarge, Unavailable
 
 SIGN_OF_WORK = write_headers({"Peanut-Working": "1"})
 """The headers of the empty message by which a replica says that it still works on a call."""
-
-LOST_AFTER_S = 3.0
 
 SEEK_AFTER_S = {Kind.READ: 0.75, Kind.CHANGE: float("inf"), Kind.DISPATCH: 1.05, Kind.STREAM: 1.05}
 """How long a replica may say nothing of a call before another is looked for; its first sign of work comes sooner.
@@ -63,35 +61,6 @@ class ReplicaSilent(OutcomeUnknown):
     def __init__(self, detail: str, *, other: str | None = None) -> None:
         super().__init__(detail)
         self.other = other
-
-
-@dataclass(slots=True, eq=False)
-class Pending:
-    """A call that waits for its answer: `reply` becomes that, body and headers, or the failure that nobody sent."""
-
-    reply: asyncio.Future[tuple[bytes, bytes]]
-    token: str
-    service: str
-    kind: Kind
-    deadline: float
-    heard: float
-    patience: float
-    meanwhile: Callable[["Pending"], None] | None = None
-    """What to do at `meanwhile_at` without an answer. It must not hold this call, or only the collector frees both."""
-    meanwhile_at: float = float("inf")
-    is_silent: bool = True
-    timer: asyncio.TimerHandle | None = field(default=None)
-
-    @property
-    def due(self) -> float:
-        """When something has to happen unless the answer comes."""
-        return min(self.deadline, self.heard + self.patience, self.meanwhile_at)
-
-    def is_worked_on(self, now: float) -> None:
-        """The replica has said so, in one way or another."""
-        self.heard = now
-        self.patience = LOST_AFTER_S
-        self.is_silent = False
 
 
 class Requester:
@@ -196,14 +165,14 @@ class Requester:
         del self._pending[call.token]
         if call.timer is not None:
             call.timer.cancel()
-        if not _is_answered(call.reply) and call.kind.ends_with_its_caller:
+        if not call.is_answered and call.kind.ends_with_its_caller:
             self._cancel(call.service, call.token)
 
     def disconnected(self) -> None:
         """The connection broke: replies to calls in flight may be lost with it."""
         self._connected.clear()
         for pending in self._pending.values():
-            _fail(pending, OutcomeUnknown(f"The bus broke while {pending.service} worked on this."))
+            pending.fail(OutcomeUnknown(f"The bus broke while {pending.service} worked on this."))
 
     def reconnected(self) -> None:
         """The connection is there again. Services that it had not broken for still work for nobody, and are told so."""
@@ -263,7 +232,7 @@ class Requester:
             self.leave(question)
         replica = replica_in(answer, call.service)
         if replica is not None and call.is_silent:
-            _fail(call, ReplicaSilent(f"The replica of {call.service} that was asked is gone.", other=replica))
+            call.fail(ReplicaSilent(f"The replica of {call.service} that was asked is gone.", other=replica))
 
     def _look_after(self, pending: Pending) -> None:
         now = self._loop.time()
@@ -272,24 +241,14 @@ class Requester:
                 pending.meanwhile(pending)
             pending.meanwhile, pending.meanwhile_at = None, float("inf")
         if now >= pending.deadline:
-            _fail(pending, DeadlinePassed(f"No answer from {pending.service} in time."))
+            pending.fail(DeadlinePassed(f"No answer from {pending.service} in time."))
             return
         if now > pending.due + STALLED_S:
             pending.heard = now  # it was this process that stood still; what was said to it comes next
         if now >= pending.due:
-            _fail(pending, ReplicaSilent(f"The replica of {pending.service} that worked on this is gone."))
+            pending.fail(ReplicaSilent(f"The replica of {pending.service} that worked on this is gone."))
             return
         pending.timer = self._loop.call_at(pending.due, self._look_after, pending)
-
-
-def _is_answered(reply: asyncio.Future[tuple[bytes, bytes]]) -> bool:
-    """Looks at a failure too, which asyncio would complain of where it comes together with a cancellation."""
-    return reply.done() and not reply.cancelled() and reply.exception() is None
-
-
-def _fail(pending: Pending, error: Exception) -> None:
-    if not pending.reply.done():
-        pending.reply.set_exception(error)
 
 
 def body_of(answer: bytes, headers: Mapping[str, str], service: str) -> bytes:

@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 
 from shared.bus.cancelling import inbox_of
 from shared.bus.client import BusClient
-from shared.bus.headers import STATUS, read_headers, write_headers
+from shared.bus.headers import NOBODY_LISTENS, STATUS, read_headers, write_headers
 from shared.bus.requester import HEADERS_ROOM, NoResponder, OutcomeUnknown
 from shared.errors import PlatformError, TooLarge, Unavailable
 
@@ -70,7 +70,7 @@ class Talk:
         """Takes a message as it comes from the server."""
         if self._failure is not None:
             return
-        if not body and headers and read_headers(headers).get(STATUS) == "503":
+        if not body and headers and read_headers(headers).get(STATUS) == NOBODY_LISTENS:
             self.end(NoResponder("Nobody listens there."))
             return
         self._unread += len(body) + len(headers)

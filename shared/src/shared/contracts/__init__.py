@@ -1,1 +1,1 @@
-"""What crosses the bus: one module per service that answers."""
+"""What crosses the bus: one module for each thing that is asked for or told."""

@@ -21,6 +21,13 @@ def _require_visible(key: SecretStr) -> SecretStr:
     return key
 
 
+def _require_name_in_path(id: str) -> str:
+    """It stands in paths, from which clients take these two out (RFC 3986 section 5.2.4), escaped or not."""
+    if id in {".", ".."}:
+        raise ValueError("may be neither . nor .., which no client can ask for in a path")
+    return id
+
+
 AgentType = Literal["ollama", "openai", "anthropic", "custom", "kilo", "bus", "echo"]
 AgentStatus = Literal["online", "degraded", "offline", "maintenance"]
 AgentName = Annotated[str, Field(min_length=2, max_length=64, pattern=_READABLE)]
@@ -31,8 +38,10 @@ SessionId = Annotated[
         min_length=1,
         max_length=128,
         pattern=_READABLE,
-        description="The conversation that this goes on, or begins under this name; `new` begins one with a new name",
+        description="The conversation that this goes on, or begins under this name, which is neither `.` nor `..`;"
+        " `new` begins one with a new name",
     ),
+    AfterValidator(_require_name_in_path),
 ]
 Endpoint = Annotated[str, Field(min_length=1, max_length=2048)]
 ApiKey = Annotated[

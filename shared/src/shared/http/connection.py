@@ -14,10 +14,10 @@ from shared.http.response import Response
 MAX_OVERHEAD_BYTES = 64 * 1024
 """What is not body: heads, chunk sizes and extensions, trailers. Each byte of the body may have eight more."""
 MAX_INTERIM_ANSWERS = 16
-HIGH_WATER_BYTES = 32 * 1024
+HIGH_WATER_BYTES = 16 * 1024
 """So much waits to be read before the server is kept from sending more; what one system call reads comes on top."""
 MAX_IDLE_S = 60.0
-RECEIVE_BUFFER_BYTES = 32 * 1024
+RECEIVE_BUFFER_BYTES = 24 * 1024
 """What the system takes of an answer before it is read; Linux doubles it."""
 
 

@@ -4,7 +4,7 @@ from audit.application.alarms import Alarms
 from audit.application.knowledge import Knowledge
 from shared.bus import read
 from shared.contracts.events import INTEGRITY_CHANGED, IntegrityChanged
-from tests.unit.waiting import until
+from tests.waiting import until
 
 
 async def test_each_finding_is_told_once() -> None:

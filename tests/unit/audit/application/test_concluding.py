@@ -10,7 +10,7 @@ from audit.infrastructure.sqlite_writer import SqliteLogWriter, open_writer
 from shared.clock import unix_ms
 from tests.unit.audit.application.test_appends import BrokenWriter
 from tests.unit.audit.logs import draft, fill, stored
-from tests.unit.waiting import until
+from tests.waiting import until
 
 LONG_AGO = 1_000_000
 

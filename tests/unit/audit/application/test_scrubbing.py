@@ -11,7 +11,7 @@ from audit.application.scrubbing import Scrubber
 from audit.domain.entry import Row
 from audit.infrastructure.sqlite_reader import SqliteLogReader, SqliteSnapshot
 from tests.unit.audit.logs import KEY, Threads, draft, fill, forge, sign
-from tests.unit.waiting import until
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from shared.tlog.key_changes import key_change
 from shared.tlog.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
 from shared.tlog.notes import Signer, note_of
 from tests.unit.audit.logs import Threads, draft, fill, forge, stored
-from tests.unit.waiting import until
+from tests.waiting import until
 
 ORIGIN = "peanut.local/audit"
 

@@ -17,8 +17,8 @@ from audit.application.witnessing import (
 )
 from shared.tlog.key_changes import key_change
 from shared.tlog.notes import Cosigner, Signer, Verifier, open_note
-from tests.integration.shared.waiting import until
 from tests.unit.witness.logs import ORIGIN, Log
+from tests.waiting import until
 from witness.application import Witnessing as WitnessService
 from witness.domain import Addition, Inconsistent, Memory, NotOfThisLog, StaleSize
 

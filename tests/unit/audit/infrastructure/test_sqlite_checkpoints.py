@@ -8,7 +8,7 @@ from audit.domain.chain import EMPTY
 from audit.infrastructure import sqlite_checkpoints
 from audit.infrastructure.sqlite_writer import open_writer
 from tests.unit.audit.logs import draft
-from tests.unit.waiting import until
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from audit.application.erasures import Erasures
 from audit.application.health import Health
 from audit.application.knowledge import Knowledge
 from audit.application.queries import Queries
+from audit.application.room import Room
 from audit.application.scrubbing import Scrubber
 from audit.application.tree import Tree
 from audit.infrastructure.note_keys import NoteKeys
@@ -50,7 +51,7 @@ async def door(log_file: Path, workshop: Threads) -> Any:
         queries = Queries(reader, knowledge, workshop, Scrubber(reader, knowledge, workshop))
         tree = Tree(reader, writer, keys, workshop, knowledge, origin="peanut.local/audit")
         erasures = Erasures(reader, writer, appends, workshop)
-        made = endpoints(appends, queries, erasures, Health(appends, knowledge, tree))
+        made = endpoints(appends, queries, erasures, Health(appends, knowledge, Room(lambda: 0.5), tree))
         yield Door({endpoint.subject: endpoint.answer for endpoint in made}, log_file)
 
 

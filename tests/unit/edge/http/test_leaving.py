@@ -11,8 +11,8 @@ from edge.http.exchange import exchange_of
 from edge.http.request import Request
 from edge.http.response import Response
 from tests.integration.leaving import Leave, close, half_close, reset
-from tests.integration.shared.waiting import until
 from tests.unit.edge.http.serving import edge
+from tests.waiting import until
 
 WAIT = b"GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -71,7 +71,7 @@ async def test_what_only_its_client_wanted_is_cancelled_when_that_leaves(
         _, writer = await ask(port, WAIT)
         await until(lambda: route.begun == ["/wait"])
         leave(writer)
-        await until(lambda: route.cancelled == ["/wait"], within=1)
+        await until(lambda: route.cancelled == ["/wait"])
         writer.close()
 
     assert (route.done, complaints(caplog)) == ([], [])
@@ -102,7 +102,7 @@ async def test_a_client_with_more_requests_on_the_way_is_noticed_too_and_those_a
         _, writer = await ask(port, WAIT, NEXT * ahead)
         await until(lambda: route.begun == ["/wait"])
         writer.close()
-        await until(lambda: route.cancelled == ["/wait"], within=1)
+        await until(lambda: route.cancelled == ["/wait"])
         await _answered(port)
 
     assert (route.begun, complaints(caplog)) == (["/wait", "/next"], [])  # `/next` is the other client's
@@ -129,7 +129,7 @@ async def test_a_client_is_noticed_behind_a_large_body(route: Route) -> None:
         _, writer = await ask(port, head, body)
         await until(lambda: route.begun == ["/wait"])
         writer.close()
-        await until(lambda: route.cancelled == ["/wait"], within=1)
+        await until(lambda: route.cancelled == ["/wait"])
 
     assert route.done == []
 
@@ -164,7 +164,7 @@ async def test_fifty_who_leave_at_once_leave_nothing_behind(route: Route, caplog
         await until(lambda: len(route.begun) == 50)
         for _, writer in clients:
             writer.close()
-        await until(lambda: len(route.cancelled) == 50, within=2)
+        await until(lambda: len(route.cancelled) == 50)
 
     assert (route.done, complaints(caplog)) == ([], [])
 

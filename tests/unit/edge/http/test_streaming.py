@@ -19,8 +19,8 @@ from edge.identities import Known
 from shared.bus.notes import hear_notes
 from shared.errors import ErrorCode, PlatformError
 from tests.integration.leaving import Leave, close, half_close, reset
-from tests.integration.shared.waiting import until
 from tests.unit.edge.http.serving import Door, edge
+from tests.waiting import until
 
 PATH = "/api/v1/stream"
 HEAD = f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key-01\r\n"
@@ -298,7 +298,7 @@ async def test_whoever_leaves_ends_the_stream_at_once(
         reader, writer = await ask(port, ASK * (1 + ahead))
         await head(reader)
         leave(writer)
-        await until(lambda: upstream.left == 1, within=1)
+        await until(lambda: upstream.left == 1)
         writer.close()
 
     assert (upstream.opened, complaints(caplog)) == (1, [])
@@ -309,7 +309,7 @@ async def test_whoever_leaves_while_the_first_piece_is_awaited_ends_it_as_well(u
         _, writer = await ask(port)
         await until(lambda: upstream.opened == 1)
         writer.close()
-        await until(lambda: upstream.left == 1, within=1)
+        await until(lambda: upstream.left == 1)
 
 
 async def test_who_does_not_read_is_waited_for_and_ended_after_a_while(
@@ -401,7 +401,7 @@ async def test_a_hundred_who_leave_at_once_leave_nothing_behind(caplog: pytest.L
             await head(reader)
         for _, writer in clients:
             writer.close()
-        await until(lambda: [upstream.left for upstream in upstreams] == [1] * 100, within=2)
+        await until(lambda: [upstream.left for upstream in upstreams] == [1] * 100)
 
     gc.collect()
     assert complaints(caplog) == []

@@ -9,8 +9,8 @@ import pytest
 from orchestrator.application.circuits import SharedCircuits
 from orchestrator.application.monitor import OPENED_ELSEWHERE, Monitor
 from orchestrator.domain.agent import Agent
-from tests.integration.shared.waiting import until
 from tests.unit.orchestrator.agents import NOW, FakeUpstream, agent, snapshot
+from tests.waiting import until
 
 
 @dataclass
@@ -75,14 +75,17 @@ async def world() -> AsyncIterator[World]:
         yield World(stack)
 
 
-async def test_what_one_opens_and_closes_the_others_open_and_close(world: World) -> None:
+async def test_what_one_opens_and_closes_the_others_open_and_close(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.application.circuits.TELL_EVERY_S", 60)  # they are told without a round
     one, other = await world.replica("1", A), await world.replica("2", A)
 
     one.fail(A)
-    await until(lambda: other.state(A) == "open", within=0.5)
+    await until(lambda: other.state(A) == "open")
     opened, details = other.monitor.circuit(A), other.monitor.health("a").details
     other.monitor.succeeded(A)
-    await until(lambda: one.state(A) == "closed", within=0.5)
+    await until(lambda: one.state(A) == "closed")
 
     assert (opened.rounds, opened.failed_at_work, details) == (1, True, OPENED_ELSEWHERE)
     assert (one.monitor.health("a").status, other.monitor.health("a").status) == ("online", "online")
@@ -95,10 +98,10 @@ async def test_who_has_just_started_or_was_cut_off_learns_what_is_open(world: Wo
 
     one.fail(A)
     fresh = await world.replica("3", A)
-    await until(lambda: fresh.state(A) == "open", within=1.5)
+    await until(lambda: fresh.state(A) == "open")
     world.wire.cut_off.clear()
 
-    await until(lambda: cut_off.state(A) == "open", within=1.5)
+    await until(lambda: cut_off.state(A) == "open")
 
 
 async def test_who_missed_that_a_circuit_was_closed_is_told(world: World) -> None:
@@ -110,7 +113,7 @@ async def test_who_missed_that_a_circuit_was_closed_is_told(world: World) -> Non
     await until(lambda: len(world.wire.said) > 1)
     world.wire.cut_off.clear()
 
-    await until(lambda: other.state(A) == "closed", within=1.5)
+    await until(lambda: other.state(A) == "closed")
 
     assert one.state(A) == "closed"
 
@@ -149,7 +152,7 @@ async def test_of_two_at_the_same_time_all_agree_on_one(world: World) -> None:
     await until(lambda: len(world.wire.said) >= 2)
     one.monitor.succeeded(A)
 
-    await until(lambda: (one.state(A), other.state(A)) == ("closed", "closed"), within=1.5)
+    await until(lambda: (one.state(A), other.state(A)) == ("closed", "closed"))
 
 
 async def test_nothing_is_said_while_all_is_well(world: World) -> None:

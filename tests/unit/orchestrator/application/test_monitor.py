@@ -1,15 +1,14 @@
 """The monitor: who is probed when, and what becomes of late results."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from orchestrator.application.monitor import Monitor
 from orchestrator.domain.agent import Agent
-from tests.integration.shared.waiting import until
 from tests.unit.orchestrator.agents import NOW, FakeUpstream, agent, snapshot
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ async def test_the_result_of_a_probe_that_was_overtaken_falls_nowhere(monitor: M
     monitor.follow(snapshot(2, a.changed({"endpoint": "https://example.com"}, at=NOW)))
     await monitor.first_checks()
     upstream.go.set()
-    await asyncio.sleep(0.01)
+    await turns()
 
     assert monitor.health("a").status == "online"
 
@@ -88,12 +87,10 @@ async def test_an_agent_that_hangs_is_waited_for_once_and_only_so_long(
     monkeypatch.setattr("orchestrator.application.monitor.FIRST_CHECK_WITHIN_S", 0.05)
     upstream.slow.add("a")
     monitor.follow(snapshot(1, agent("a"), agent("b")))
-    began = time.monotonic()
 
     waits = [await monitor.first_checks() for _ in range(3)]
 
     assert waits == [True, False, False]
-    assert time.monotonic() - began < 0.5
     assert (monitor.health("a").status, monitor.health("b").status) == ("offline", "online")
 
 
@@ -103,7 +100,7 @@ async def test_checks_join_the_probe_under_way(monitor: Monitor, upstream: FakeU
     upstream.slow.add("a")
 
     checks = [asyncio.create_task(monitor.check("a")) for _ in range(5)]
-    await asyncio.sleep(0.01)
+    await until(lambda: len(upstream.probed) == 2)
     upstream.go.set()
     await asyncio.gather(*checks)
 
@@ -139,29 +136,37 @@ async def test_an_agent_that_did_not_answer_is_probed_again_soon(monitor: Monito
     assert upstream.probed == ["a", "a"]
 
 
-async def test_an_online_agent_is_probed_every_thirty_seconds_or_so(
+async def test_an_online_agent_is_probed_again_and_again_until_the_end(
     upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.domain.health.PROBE_EVERY_S", 0.05)
+    monkeypatch.setattr("orchestrator.domain.health.PROBE_EVERY_S", 0.02)
     async with (monitor := Monitor({"openai": upstream}, now=lambda: NOW)).watching():
         monitor.follow(snapshot(1, agent("a")))
-        await asyncio.sleep(0.3)
+        await until(lambda: len(upstream.probed) >= 3)
     probed = len(upstream.probed)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.1)
 
-    assert 3 <= probed <= 7
     assert len(upstream.probed) == probed
 
 
-async def test_a_removed_agent_is_not_probed_any_more(monitor: Monitor, upstream: FakeUpstream) -> None:
+async def test_a_removed_agent_is_not_probed_any_more(
+    monitor: Monitor, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.domain.health.PROBE_AGAIN_S", 0.05)
     upstream.down.add("a")
     monitor.follow(snapshot(1, agent("a")))
     await monitor.first_checks()
 
     monitor.follow(snapshot(2))
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(0.2)
 
     assert upstream.probed == ["a"]
+
+
+async def turns() -> None:
+    """All that needs no more than the loop is done."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def at_hosts(count: int, prefix: str = "a") -> list[Agent]:
@@ -173,7 +178,7 @@ async def test_no_more_than_some_probes_run_at_once(monitor: Monitor, upstream: 
     upstream.slow |= {one.name for one in agents}
 
     monitor.follow(snapshot(1, *agents))
-    await asyncio.sleep(0.01)
+    await turns()
     at_once = len(upstream.probed)
     upstream.go.set()
     await monitor.first_checks()
@@ -187,7 +192,7 @@ async def test_a_host_that_hangs_leaves_slots_to_the_others(monitor: Monitor, up
     upstream.slow |= {one.name for one in hanging}
 
     monitor.follow(snapshot(1, *hanging, agent("b", endpoint="https://example.com:8443/v1")))
-    await asyncio.sleep(0.01)
+    await turns()
 
     assert len(upstream.probed) == 8 + 1
     assert monitor.health("b").status == "online"
@@ -200,10 +205,10 @@ async def test_a_check_that_is_asked_for_does_not_wait_behind_those_that_hang(
     upstream.slow |= {one.name for one in hanging}
     last = agent("z", endpoint="https://z.example.org")
     monitor.follow(snapshot(1, *hanging, last))
-    await asyncio.sleep(0.01)
+    await turns()
     before = monitor.health("z")
 
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(5):
         health = await monitor.check("z")
 
     assert (before.details, health.status) == ("Not checked yet.", "online")

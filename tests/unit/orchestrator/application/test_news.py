@@ -6,8 +6,8 @@ from orchestrator.application.news import MAX_UNTOLD, News
 from orchestrator.domain.health import Health
 from shared.bus import read
 from shared.contracts.events import AGENT_CHANGED, AGENT_HEALTH_CHANGED, AgentChanged, AgentHealthChanged
-from tests.integration.shared.waiting import until
 from tests.unit.orchestrator.agents import NOW, agent
+from tests.waiting import until
 
 UP = Health().probed_well("Answers.", latency_ms=1, at=NOW, now_s=0)
 

@@ -15,6 +15,7 @@ from orchestrator.domain.agent import Agent, AgentNotFound
 from orchestrator.domain.circuit import WARM_UP_S
 from shared.errors import InvalidFields
 from tests.unit.orchestrator.agents import NOW, FakeUpstream, agent, snapshot
+from tests.waiting import until
 
 
 class Clock:
@@ -218,7 +219,7 @@ async def test_agents_that_are_removed_while_the_first_checks_run_are_no_trouble
     world.upstream.slow.add("a")
     world.change(agent("a"), agent("b"))
     choosing = asyncio.create_task(world.pick("a"))
-    await asyncio.sleep(0.01)
+    await until(lambda: "a" in world.upstream.probed)
 
     world.change(agent("b"))
     await world.pool.current()
@@ -227,14 +228,17 @@ async def test_agents_that_are_removed_while_the_first_checks_run_are_no_trouble
         await choosing
 
 
-async def test_new_agents_that_hang_hold_up_nobody_who_has_others(world: World) -> None:
+async def test_new_agents_that_hang_hold_up_nobody_who_has_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "BETTER_WITHIN_S", 600)
+    monkeypatch.setattr("orchestrator.application.pool.FIRST_CHECK_WITHIN_S", 600)
     world.change(agent("a"))
     await world.picks(1)
     world.upstream.slow |= {"b", "c", "d"}
 
     world.change(agent("a"), agent("b"), agent("c", priority=1), agent("d", priority=9, model="x"))
-    async with asyncio.timeout(0.1):
-        names = await world.picks(2, "m")
+    names = await world.picks(2, "m")
 
     assert names == "aa"
 
@@ -248,17 +252,29 @@ async def test_a_better_agent_that_is_new_is_waited_for_a_moment(world: World, m
     world.change(agent("a"), agent("b", priority=6))
     assert await world.picks(1) == "b"
     world.change(agent("a"), agent("b", priority=6), agent("c", priority=9))
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(5):
         names = await world.picks(2)
 
     assert names == "bb"
+
+
+async def test_who_moves_on_waits_for_the_only_other_one_though_it_is_new_and_worse(world: World) -> None:
+    first = agent("a")
+    world.change(first)
+    await world.picks(1)
+
+    world.change(first, agent("b", priority=1))
+    work = await world.pool.give(None, "m", (), tried=[first])
+    work.end()
+
+    assert work.agent.name == "b"
 
 
 async def test_without_others_the_first_that_answers_is_enough(world: World) -> None:
     world.upstream.slow.add("a")
     world.change(agent("a"), agent("b"))
 
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(5):
         names = await world.picks(2)
 
     assert names == "bb"
@@ -268,7 +284,7 @@ async def test_a_named_agent_is_waited_for_alone(world: World) -> None:
     world.upstream.slow.add("a")
     world.change(agent("a"), agent("b"))
 
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(5):
         chosen = await world.pick("b")
 
     assert chosen == "b"
@@ -373,7 +389,7 @@ async def test_who_was_waited_for_and_fell_ill_is_not_given_the_work(world: Worl
     world.change(a)
     work = await world.pool.give(None, None, ())
     waiting = asyncio.create_task(world.pool.give(None, None, ()))
-    await asyncio.sleep(0.01)
+    await until(lambda: bool(world.pool._concurrency._desks["a"].queue))
 
     for _ in range(3):
         work.failed("oops")

@@ -10,7 +10,7 @@ from orchestrator.application import recording
 from orchestrator.application.recording import Key, Recorder
 from orchestrator.domain.metrics import Attempted, Sums
 from shared.database import DatabaseUnavailable
-from tests.unit.waiting import until
+from tests.waiting import until
 
 MIDNIGHT = 1_795_305_600.0  # 2026-11-22T00:00:00Z
 MINUTE = int(MIDNIGHT) // 60

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.budget import likely_tokens
-from orchestrator.domain.chat import Chat, Delta, Inputs, likely_tokens_of
+from orchestrator.domain.chat import Chat, Completion, Delta, Inputs, likely_tokens_of
 
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
 
@@ -77,6 +77,7 @@ def test_inputs_are_estimated_by_their_text_or_their_tokens(inputs: list[Any], t
         ([Delta(0, {"content": "a"}), Delta(0, {"content": "b"})], 2),
         ([Delta(0, {"content": "four letters, many times"})], 6),
         ([Delta(0, {}, "stop")], 1),
+        ([Delta(0, {"tool_calls": [{"index": 0, "function": {"name": "look_up", "arguments": "x" * 33}}]})], 10),
         (b'data: {"a": 1}\n\ndata: {"b": 2}\n\n', 2),
         (b"data: " + b"x" * 400 + b"\n\n", 1),
         (b"data: " + b"x" * 4504 + b"\n\n", 1000),
@@ -84,3 +85,19 @@ def test_inputs_are_estimated_by_their_text_or_their_tokens(inputs: list[Any], t
 )
 def test_a_piece_is_estimated_by_its_steps_or_its_bytes(piece: Any, tokens: int) -> None:
     assert likely_tokens_of(piece) == tokens
+
+
+def test_what_an_answer_says_are_its_texts_and_its_calls() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
+    messages: list[dict[str, Any]] = [
+        {"role": "assistant", "content": "Good day."},
+        {"role": "assistant", "content": None, "tool_calls": [call, call]},
+        {"role": "assistant", "content": "", "function_call": {"name": "weather", "arguments": "[]"}},
+        {"role": "assistant", "content": None, "tool_calls": None, "refusal": "No."},
+    ]
+    choices = [{"index": index, "message": message} for index, message in enumerate(messages)]
+
+    assert Completion("Good day.", 0, 0, choices).said == [
+        *("Good day.", "look_up", "{}", "look_up", "{}", "", "weather", "[]"),
+    ]
+    assert Completion("Good day.", 0, 0).said == ["Good day."]

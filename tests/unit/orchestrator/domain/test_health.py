@@ -80,14 +80,6 @@ def test_the_next_probe_comes_sooner_in_a_row_of_failures_and_with_each_trial(he
     assert health.pause_s(now_s=began_s) == pause_s
 
 
-def test_successes_may_be_counted_together() -> None:
-    health = failed(ONLINE, 3).succeeded(now_s=0)
-    for _ in range(2):
-        health = health.succeeded(now_s=0)
-
-    assert failed(ONLINE, 3).succeeded(3, now_s=0) == health
-
-
 def test_success_heals() -> None:
     health = failed(ONLINE, 3).succeeded(now_s=0)
 

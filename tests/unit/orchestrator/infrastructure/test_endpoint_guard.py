@@ -252,7 +252,7 @@ async def test_a_name_server_that_hangs_is_not_waited_for(monkeypatch: pytest.Mo
 
 
 async def test_remembered_names_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.infrastructure.endpoint_guard.MAX_REMEMBERED", 2)
+    monkeypatch.setattr("orchestrator.infrastructure.remembering.MAX_REMEMBERED", 2)
     names = Names(a_example="1.1.1.1", b_example="1.1.1.1", c_example="1.1.1.1")
     strict = guard(names)
 

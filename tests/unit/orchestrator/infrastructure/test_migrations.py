@@ -6,7 +6,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from orchestrator.infrastructure import sql_agents, sql_conversations, sql_idempotency, sql_usage
+from orchestrator.infrastructure import sql_agents, sql_conversations, sql_idempotency, sql_metrics, sql_usage
 from orchestrator.infrastructure.sql_agents import METADATA
 from shared.migrations import migrate
 
@@ -19,6 +19,6 @@ def test_the_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
         differences = compare_metadata(MigrationContext.configure(connection), METADATA)
     engine.dispose()
 
-    modules = (sql_agents, sql_conversations, sql_idempotency, sql_usage)  # each adds its tables
+    modules = (sql_agents, sql_conversations, sql_idempotency, sql_metrics, sql_usage)  # each adds its tables
     assert all(module.METADATA is METADATA for module in modules)
     assert differences == []

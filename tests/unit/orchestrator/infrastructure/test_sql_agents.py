@@ -1,6 +1,7 @@
 """Agents in a real SQLite database."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from tests.unit.orchestrator.agents import NOW, agent
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'orchestrator.db'}"
+def url(migrated: Path, tmp_path: Path) -> str:
+    file = shutil.copy(migrated, tmp_path / "orchestrator.db")
+    url = f"sqlite+aiosqlite:///{file}"
     prepare(url)
     return url
 

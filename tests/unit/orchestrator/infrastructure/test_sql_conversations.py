@@ -1,6 +1,5 @@
 """Conversations in a real SQLite database."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,31 +7,25 @@ from pathlib import Path
 import pytest
 
 from orchestrator.application.conversations import Lease, Place
+from orchestrator.application.leases import LEASE
 from orchestrator.domain import conversation
 from orchestrator.domain.conversation import (
     KEEP,
     MAX_TEXT_BYTES,
     ConversationBusy,
+    ConversationOvertaken,
     ConversationUnreadable,
     Exchange,
 )
 from orchestrator.infrastructure import sql_conversations
 from orchestrator.infrastructure.sql_conversations import SqlConversations
 from shared.clean_up import clean_up
-from shared.database import Database, open_database
-from shared.migrations import migrate
+from shared.database import Database
 
 KEY = bytes(range(32))
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite+aiosqlite:///{tmp_path}/orchestrator.db"
-    migrate(url, "orchestrator")
-    async with open_database(url) as database:
-        yield database
+MILLISECOND = timedelta(milliseconds=1)
 
 
 @pytest.fixture
@@ -104,18 +97,51 @@ async def test_one_turn_at_a_time(store: SqlConversations) -> None:
     assert await store.begin(lease(holder="other"), now=NOW) == [exchange()]
 
 
-async def test_the_turn_of_who_is_gone_lapses_and_who_comes_back_stores_nothing(store: SqlConversations) -> None:
-    gone, later = lease(holder="gone"), NOW + MINUTE
+async def test_the_turn_of_who_is_gone_lapses_and_who_comes_back_is_refused(store: SqlConversations) -> None:
+    gone, later = lease(holder="gone"), NOW + LEASE
     await store.begin(gone, now=NOW)
+    with pytest.raises(ConversationBusy):
+        await store.begin(lease(holder="next"), now=later - MILLISECOND)
     await store.begin(lease(holder="next", now=later), now=later)
 
-    await store.keep(gone, exchange("lost"), "a-1", "m")
+    with pytest.raises(ConversationOvertaken):
+        await store.keep(gone, exchange("lost"), "a-1", "m")
     await store.release(gone)
     await store.keep(lease(holder="next"), exchange("kept", at=later), "a-1", "m")
+    with pytest.raises(ConversationOvertaken):
+        await store.keep(gone, exchange("lost"), "a-1", "m")
 
     found = await store.get("u-1", "s", now=later)
     assert found is not None
     assert [each.question for each in found[1]] == ["kept"]
+
+
+async def test_a_turn_that_is_renewed_goes_on(store: SqlConversations) -> None:
+    held, halfway = lease(), NOW + LEASE / 2
+    await store.begin(held, now=NOW)
+    await store.begin(lease("other"), now=NOW)
+
+    await store.renew(["h", "somebody else"], now=halfway)
+
+    for id in ("s", "other"):
+        with pytest.raises(ConversationBusy):
+            await store.begin(lease(id, holder="next"), now=halfway + LEASE - MILLISECOND)
+    assert await store.begin(lease(holder="next"), now=halfway + LEASE) == []
+
+
+async def test_who_comes_back_renews_nothing_of_others_and_stores_what_nobody_else_has_begun(
+    store: SqlConversations,
+) -> None:
+    gone, later = lease(holder="gone"), NOW + LEASE
+    await store.begin(gone, now=NOW)
+    await store.begin(lease("alone", holder="gone"), now=NOW)
+    await store.begin(lease(holder="next"), now=later)
+
+    await store.renew(["gone"], now=later + LEASE)
+    await store.keep(lease("alone", holder="gone"), exchange("late", at=later), "a-1", "m")
+
+    assert await store.begin(lease(holder="third"), now=later + LEASE) == []
+    assert [each.title for each in await store.page("u-1", None, 10, now=later)] == ["late"]
 
 
 async def test_a_turn_that_failed_leaves_nothing_of_a_new_conversation(store: SqlConversations) -> None:
@@ -135,8 +161,10 @@ async def test_what_was_deleted_during_a_turn_stays_deleted(store: SqlConversati
     await store.begin(taken, now=NOW)
 
     removed = await store.remove("u-1", "s"), await store.remove("u-1", "s")
-    await store.begin(lease(holder="new"), now=NOW)
     await store.keep(taken, exchange("too late"), "a-1", "m")
+    await store.begin(lease(holder="new"), now=NOW)
+    with pytest.raises(ConversationOvertaken):
+        await store.keep(taken, exchange("too late"), "a-1", "m")
 
     assert removed == (True, False)
     assert await store.get("u-1", "s", now=NOW) is None

@@ -1,6 +1,5 @@
 """Idempotency keys in a real SQLite database."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,27 +7,19 @@ from pathlib import Path
 import pytest
 
 from orchestrator.application.idempotency import Record
-from orchestrator.domain.idempotency import KEEP, LEASE, Answer, Failure, KeyedRequest, TooManyKeys
+from orchestrator.application.leases import LEASE
+from orchestrator.domain.idempotency import KEEP, Answer, Failure, KeyedRequest, TooManyKeys
 from orchestrator.infrastructure import sql_idempotency
 from orchestrator.infrastructure.sql_idempotency import SqlIdempotency
 from shared.clean_up import clean_up
-from shared.database import Database, open_database
+from shared.database import Database
 from shared.errors import ErrorCode, FieldError
-from shared.migrations import migrate
 
 KEY = bytes(range(32))
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 REQUEST = KeyedRequest("u-1", "c-1", "hash of key", "hash of body")
 FAILURE = Failure(ErrorCode.BAD_GATEWAY, "agent-failed", "No ü.", (FieldError("a.0", "b"),), 7, "a-1")
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite+aiosqlite:///{tmp_path}/orchestrator.db"
-    migrate(url, "orchestrator")
-    async with open_database(url) as database:
-        yield database
 
 
 @pytest.fixture

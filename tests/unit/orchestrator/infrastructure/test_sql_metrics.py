@@ -1,18 +1,14 @@
 """What agents' attempts come to, in SQL."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import pytest
 from sqlalchemy import func, select
 
 from orchestrator.domain.metrics import WINDOWS, Attempted, Sums, added_up
 from orchestrator.infrastructure.sql_agents import SqlAgents
 from orchestrator.infrastructure.sql_metrics import DAYS, HOURS, MINUTES, SqlMetrics
 from shared.clean_up import clean_up
-from shared.database import Database, open_database
-from shared.migrations import migrate
+from shared.database import Database
 from tests.unit.orchestrator.agents import agent
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
@@ -20,14 +16,6 @@ MINUTE = int(NOW.timestamp()) // 60
 TODAY = MINUTE // (24 * 60)
 ALL = range((TODAY - 100) * 24 * 60, (TODAY + 1) * 24 * 60, 60)
 """Steps of an hour in which all is."""
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite+aiosqlite:///{tmp_path}/orchestrator.db"
-    migrate(url, "orchestrator")
-    async with open_database(url) as database:
-        yield database
 
 
 def sums(count: int = 1, latency_ms: float = 10.0) -> Sums:

@@ -1,8 +1,6 @@
 """What is used of budgets, in SQL."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -11,19 +9,10 @@ from orchestrator.domain.budget import Account
 from orchestrator.infrastructure import sql_usage
 from orchestrator.infrastructure.sql_usage import SqlUsage
 from shared.clean_up import clean_up
-from shared.database import Database, open_database
-from shared.migrations import migrate
-from tests.unit.waiting import until
+from shared.database import Database
+from tests.waiting import until
 
 TODAY = Account("key-1", date(2026, 11, 22))
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite+aiosqlite:///{tmp_path}/orchestrator.db"
-    migrate(url, "orchestrator")
-    async with open_database(url) as database:
-        yield database
 
 
 async def test_what_was_used_is_there_for_the_next_replica(database: Database) -> None:

@@ -1,7 +1,6 @@
 """A log of one's choice behind a bus that is not there."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, cast
 
 import orjson
@@ -69,9 +68,3 @@ def entry(**fields: Any) -> NewEntry:
         "timestamp": utc_now(),
     }
     return NewEntry(**{**values, **fields})
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not reached():  # noqa: ASYNC110  # what is waited for knows no event
-            await asyncio.sleep(0.005)

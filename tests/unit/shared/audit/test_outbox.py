@@ -9,7 +9,8 @@ from shared.audit import outbox as module
 from shared.audit.appender import AuditUnavailable, EntryRefused
 from shared.audit.encoding import Recordable, encode
 from shared.audit.outbox import InstanceTaken, Outbox
-from tests.unit.shared.audit.logs import entry, until
+from tests.unit.shared.audit.logs import entry
+from tests.waiting import until
 
 
 class Destination:
@@ -182,9 +183,7 @@ async def test_a_start_waits_for_who_is_just_delivering_for_it(tmp_path: Path, t
         pass
 
 
-async def test_a_log_that_hangs_does_not_hold_up_the_end(
-    tmp_path: Path, there: Destination, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_log_that_hangs_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LAST_DELIVERY_S", 0.05)
     never: Callable[[Recordable], Awaitable[object]] = lambda _: asyncio.Event().wait()  # noqa: E731
     outbox = Outbox(tmp_path, "auth-1")

@@ -10,7 +10,8 @@ from shared.bus import CallContext, call_context
 from shared.contracts.audit import Action, Outcome
 from shared.errors import Forbidden, PlatformError
 from shared.principal import Caller, Origin, Principal, PrincipalKind, Role
-from tests.unit.shared.audit.logs import FakeLog, until
+from tests.unit.shared.audit.logs import FakeLog
+from tests.waiting import until
 
 AGENT = Resource("agent", "a1")
 ANN = Principal(kind=PrincipalKind.SESSION, user_id="ann", email="ann@example.org", role=Role.ADMIN, credential_id="s1")

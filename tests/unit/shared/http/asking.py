@@ -1,7 +1,6 @@
 """Short ways to ask."""
 
 import asyncio
-from collections.abc import Callable
 
 from shared.http import HttpClient, Peer
 from shared.http.request import Headers
@@ -9,14 +8,6 @@ from shared.http.request import Headers
 
 def within(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    for _ in range(100):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("not within a second")
 
 
 async def post(

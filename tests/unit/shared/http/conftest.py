@@ -13,8 +13,14 @@ async def server() -> AsyncIterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def tls() -> ssl.SSLContext:
+    """Reading the system's certificates takes longer than most tests."""
+    return ssl.create_default_context()
+
+
 @pytest.fixture
-async def client() -> AsyncIterator[HttpClient]:
-    client = HttpClient(ssl.create_default_context())
+async def client(tls: ssl.SSLContext) -> AsyncIterator[HttpClient]:
+    client = HttpClient(tls)
     yield client
     client.close()

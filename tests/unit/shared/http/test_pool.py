@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from shared.http import ConnectionBroken, HttpClient, NotConnected, Peer, open_client
-from tests.unit.shared.http.asking import eventually, get, post, within
+from tests.unit.shared.http.asking import get, post, within
 from tests.unit.shared.http.server import OK, Server, running, says_nothing, sends
+from tests.waiting import until
 
 
 async def many(client: HttpClient, peer: Peer, number: int) -> None:
@@ -44,7 +45,7 @@ async def test_an_idle_connection_that_says_anything_is_closed(
     server.writers[0].write(surprise)
     if not surprise:
         server.writers[0].close()
-    await eventually(lambda: not client._pool._by_age)
+    await until(lambda: not client._pool._by_age)
 
     assert await post(client, server.peer) == (200, b"hello")
     assert server.connections == 2
@@ -89,17 +90,14 @@ async def test_idle_connections_are_closed_in_time(client: HttpClient, server: S
     server.reply = sends(OK.replace(b"\r\n\r\n", b"\r\nkeep-alive: timeout=2\r\n\r\n"))
     await get(client, server.peer_named("goes.example"))
 
-    await asyncio.sleep(0.9)
-    assert len(client._pool._by_age) == 2
-    await asyncio.sleep(0.3)
+    before = [connection.peer.host for connection in client._pool._by_age]
+    await until(server.ended.is_set)
 
+    assert before == ["stays.example", "goes.example"]
     assert [connection.peer.host for connection in client._pool._by_age] == ["stays.example"]
-    assert server.ended.is_set()
 
 
-async def test_a_connection_that_is_too_old_is_not_used(
-    client: HttpClient, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_connection_that_is_too_old_is_not_used(client: HttpClient, server: Server) -> None:
     server.reply = sends(OK)
     await get(client, server.peer)
     (connection,) = client._pool._by_age
@@ -150,7 +148,7 @@ async def test_a_connection_with_half_a_request_in_it_is_not_used_again(client: 
         await asyncio.sleep(0.6)
 
 
-async def test_nobody_there_is_known_before_anything_is_sent(client: HttpClient, server: Server) -> None:
+async def test_nobody_there_is_known_before_anything_is_sent(client: HttpClient) -> None:
     async with running() as gone:
         peer = gone.peer
 
@@ -165,7 +163,7 @@ async def test_closing_ends_idle_and_running_connections() -> None:
             await get(client, server.peer_named("idle.example"))
             server.reply = says_nothing
             asking = asyncio.create_task(get(client, server.peer))
-            await eventually(lambda: len(server.requests) == 2)
+            await until(lambda: len(server.requests) == 2)
 
         with pytest.raises(ConnectionBroken):
             await asking

@@ -1,14 +1,15 @@
 """Time: deadlines, cancelled calls, and servers that are faster or slower than their readers."""
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
 
 from shared.http import ConnectionBroken, HttpClient, NoAnswerInTime, NotConnected
-from tests.unit.shared.http.asking import eventually, get, post, within
+from shared.http.connection import HIGH_WATER_BYTES
+from tests.unit.shared.http.asking import get, post, within
 from tests.unit.shared.http.server import OK, Server, says_nothing, sends
+from tests.waiting import until
 
 LONG = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"
 
@@ -25,13 +26,11 @@ LONG = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"
 )
 async def test_an_answer_has_until_its_deadline(client: HttpClient, server: Server, reply: object) -> None:
     server.reply = reply  # type: ignore[assignment]  # parametrize forgets types
-    began = time.monotonic()
 
     with pytest.raises(NoAnswerInTime):
         await post(client, server.peer, seconds=0.2)
 
-    assert time.monotonic() - began < 0.3
-    await asyncio.wait_for(server.ended.wait(), 1)
+    await asyncio.wait_for(server.ended.wait(), 5)
 
 
 async def test_a_deadline_that_has_passed_leaves_no_time_to_connect(client: HttpClient, server: Server) -> None:
@@ -55,7 +54,7 @@ async def test_a_server_sees_within_100_ms_that_its_caller_was_cancelled(
 ) -> None:
     server.reply = reply  # type: ignore[assignment]  # as above
     asking = asyncio.create_task(post(client, server.peer))
-    await eventually(lambda: bool(server.requests))
+    await until(lambda: bool(server.requests))
 
     asking.cancel()
     await asyncio.wait_for(server.ended.wait(), 0.1)
@@ -127,7 +126,7 @@ async def test_reading_on_after_the_end_of_a_server_that_was_held_back(client: H
 
     with await client.send("GET", server.peer, "/", until=within(0.3)) as response:
         await asyncio.sleep(0.5)
-        assert len(await response.read_piece()) > 65536
+        assert len(await response.read_piece()) > HIGH_WATER_BYTES
         with pytest.raises(NoAnswerInTime):
             await response.read_piece()
 

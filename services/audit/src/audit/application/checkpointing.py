@@ -28,7 +28,7 @@ class Checkpointer:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Signs while the block runs, and what is left at its end."""
+        """Signs while the block runs; what is left at its end is signed by whoever begins next."""
         task = asyncio.create_task(self._repeat())
         try:
             yield

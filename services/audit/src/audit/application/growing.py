@@ -10,12 +10,14 @@ from audit.domain.chain import EMPTY, Head, fingerprint
 from audit.domain.entry import Row
 from audit.domain.tree import NOTHING, RightEdge, Tile, cut, recalled
 from shared.contracts.audit import Action
-from shared.tlog.merkle import leaf_hash
-from shared.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
+from shared.tlog.merkle import ProofRefused, inclusion_proof, leaf_hash, verify_inclusion
+from shared.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, node_from
 
 AT_ONCE = 4096
 """Entries by which the tree grows in a go: some 60 ms of the worker, for which queries wait."""
 MAX_KEY_CHANGES = 100
+
+_CHANGES_KEY = b'{"action":"%b",' % Action.AUDIT_KEY_CHANGED.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,10 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """The newest stored checkpoint, unverified, and the stored tree of its size; `first_bad` where there is none."""
+    """The newest stored checkpoint, unverified, and the stored tree of its size; `first_bad` where there is none.
+
+    The last entry is the one that the tree says.
+    """
 
     checkpoint: StoredCheckpoint | None
     grown: Grown = field(default_factory=Grown)
@@ -60,7 +65,7 @@ def grow(reader: LogReader, grown: Grown, seen: Head) -> Growth:
                     break
                 head = row.head
                 leaves.append(leaf_hash(row.fingerprint))
-                if row.action == Action.AUDIT_KEY_CHANGED and (note := _note_in(row)):
+                if row.body.startswith(_CHANGES_KEY) and (note := _note_in(row)):  # what is hashed says so
                     key_changes.append(note)
         except LogDamaged:
             first_bad = head.index + 1
@@ -77,14 +82,12 @@ def recall(reader: LogReader) -> Recalled:
         last = snapshot.last_index()
         if checkpoint.size > last + 1:
             return Recalled(checkpoint, first_bad=last + 1)
-        if checkpoint.size == 0:
+        if checkpoint.size <= 0:
             return Recalled(checkpoint, first_bad=0)
         try:
-            edge = recalled(checkpoint.size, stored_tile(snapshot, checkpoint.size))
-            head = Head(checkpoint.size - 1, snapshot.fingerprints([checkpoint.size - 1])[checkpoint.size - 1])
-        except (ValueError, TypeError, KeyError):
+            return Recalled(checkpoint, _stored_tree(snapshot, checkpoint.size))
+        except (ProofRefused, LogDamaged, ValueError, TypeError, KeyError):
             return Recalled(checkpoint, first_bad=first_difference(snapshot, checkpoint.size))
-        return Recalled(checkpoint, Grown(edge, head))
 
 
 def find_difference(reader: LogReader, size: int) -> int:
@@ -97,8 +100,11 @@ def first_difference(snapshot: Snapshot, size: int) -> int:
     """The same on this snapshot."""
     for number in range(size // TILE_WIDTH):
         first = number * TILE_WIDTH
-        stored = cut(snapshot.tile(0, number) or b"")
-        found = snapshot.fingerprints(range(first, first + TILE_WIDTH))
+        try:
+            stored = cut(snapshot.tile(0, number) or b"")
+            found = snapshot.fingerprints(range(first, first + TILE_WIDTH))
+        except LogDamaged:
+            return first
         for index, leaf in zip(range(first, first + TILE_WIDTH), stored, strict=False):
             if not isinstance(found.get(index), bytes) or leaf_hash(found[index]) != leaf:
                 return index
@@ -132,6 +138,15 @@ def leaves_of(snapshot: Snapshot, indexes: Sequence[int]) -> bytes:
     """The leaf hashes of these entries, joined; raises KeyError when one is not there."""
     found = snapshot.fingerprints(indexes)
     return b"".join(leaf_hash(found[index]) for index in indexes)
+
+
+def _stored_tree(snapshot: Snapshot, size: int) -> Grown:
+    tile = stored_tile(snapshot, size)
+    edge, index = recalled(size, tile), size - 1
+    fingerprint = snapshot.fingerprints([index])[index]
+    # After a full tile the edge holds no leaf at all, and what is appended next must be linked to one that was signed.
+    verify_inclusion(index, size, leaf_hash(fingerprint), inclusion_proof(index, size, node_from(tile)), edge.root)
+    return Grown(edge, Head(index, fingerprint))
 
 
 def _is_linked(row: Row, previous: Head) -> bool:

@@ -5,6 +5,7 @@ from typing import Protocol
 from audit.application.appends import Appends
 from audit.application.knowledge import Knowledge, Status
 from audit.application.ports import LogUnavailable
+from audit.application.room import Room
 
 
 class Complaining(Protocol):
@@ -18,10 +19,15 @@ class Complaining(Protocol):
 class Health:
     """What this replica lacks."""
 
-    def __init__(self, appends: Appends, knowledge: Knowledge, *others: Complaining) -> None:
+    def __init__(self, appends: Appends, knowledge: Knowledge, room: Room, *others: Complaining) -> None:
         self._appends = appends
         self._knowledge = knowledge
+        self._room = room
         self._others = others
+
+    def warning(self) -> str:
+        """What will be wrong before long, in words for people; empty when nothing will."""
+        return self._room.warning()
 
     async def complaint(self) -> str:
         """What is wrong, in words for people; empty when nothing is. Really writes to the log."""

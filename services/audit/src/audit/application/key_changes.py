@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from audit.application.appends import Appends
-from audit.application.ports import KeyRing, LogUnavailable
+from audit.application.ports import KeyRing
 from audit.application.tree import Tree
 from audit.domain.entry import Draft
 from shared.bus import CallContext
@@ -71,6 +71,6 @@ class KeyChanges:
         return KeyChange(old.verifier, new, place.index)
 
     async def _cover(self) -> None:
-        await self._tree.covering()
-        if self._tree.complaint:
-            raise LogUnavailable(self._tree.complaint)
+        """Has the tree met all that is in the log, also what a replica wrote that is no more."""
+        while await self._tree.grow():
+            pass

@@ -10,8 +10,16 @@ from typing import TypeVar
 from audit.application import growing, proving
 from audit.application.growing import Grown
 from audit.application.knowledge import Knowledge
-from audit.application.ports import KeyRing, LogReader, LogUnavailable, StoredCheckpoint, TreeStore, Workshop
-from audit.application.proving import Inclusion, ProofFails
+from audit.application.ports import (
+    KeyRing,
+    LogDamaged,
+    LogReader,
+    LogUnavailable,
+    StoredCheckpoint,
+    TreeStore,
+    Workshop,
+)
+from audit.application.proving import Inclusion
 from shared.clock import unix_ms
 from shared.errors import ErrorCode, PlatformError
 from shared.tlog.checkpoints import Checkpoint, open_checkpoint
@@ -46,7 +54,10 @@ class OtherOrigin(PlatformError):
 def require_origin(reader: LogReader, origin: str) -> None:
     """Raises OtherOrigin where the newest checkpoint is not one of a log with this name."""
     with reader.snapshot() as snapshot:
-        newest = snapshot.newest_checkpoint()
+        try:
+            newest = snapshot.newest_checkpoint()
+        except LogDamaged:  # no reason to record nothing; the service says it
+            return
     stored = newest.note.partition("\n")[0] if newest else origin
     if stored != origin:
         raise OtherOrigin(f"This log has signed as {stored!r}, not as {origin!r}: AUDIT_ORIGIN never changes.")
@@ -90,6 +101,10 @@ class Tree:
         async with self._turn:
             try:
                 return await self._grow()
+            except LogDamaged as error:
+                broken = self._broken(0)
+                self._complain(broken.detail)
+                raise broken from error
             except PlatformError as error:
                 self._complain(error.detail)
                 raise
@@ -211,7 +226,7 @@ class Tree:
                 partial(proving.prove_consistency, self._reader, after, before.size, after.size)
             )
             verify_consistency(before.size, after.size, before.root, after.root, proof)
-        except (ProofFails, ProofRefused) as error:
+        except (LogDamaged, ProofRefused) as error:
             raise self._broken(0) from error
         self._trust(recalled.grown, recalled.checkpoint, verifier)
 
@@ -237,7 +252,7 @@ class Tree:
     async def _proved(self, work: Callable[[], T], index: int) -> T:
         try:
             return await self._workshop.do(work)
-        except ProofFails as error:
+        except LogDamaged as error:
             raise self._broken(index) from error
 
     def _complain(self, complaint: str) -> None:
@@ -248,7 +263,10 @@ class Tree:
 
 def _stored(reader: LogReader, size: int) -> StoredCheckpoint | None:
     with reader.snapshot() as snapshot:
-        newest = snapshot.newest_checkpoint()
+        try:
+            newest = snapshot.newest_checkpoint()
+        except LogDamaged:
+            return None
         return newest if newest and newest.size == size else None
 
 

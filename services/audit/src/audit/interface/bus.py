@@ -56,7 +56,7 @@ def endpoints(appends: Appends, queries: Queries, erasures: Erasures, state: Hea
 
     async def check(_request: Nothing, _context: CallContext) -> health.Health:
         complaint = await state.complaint()
-        return health.Health(healthy=not complaint, message=complaint)
+        return health.Health(healthy=not complaint, message=complaint or state.warning())
 
     return [
         *(append_contract(source).answered_in_bytes_by(_appending(source, appends)) for source in SOURCES),

@@ -47,10 +47,9 @@ class RepeatedHeader(Malformed):
     reason = "repeated-header"
 
 
-class BodyTooSlow(PlatformError):
+class BodyTooSlow(Malformed):
     """The body did not arrive in time."""
 
-    code = ErrorCode.MALFORMED
     reason = "body-too-slow"
 
 
@@ -103,7 +102,7 @@ class Request:
     @property
     def changes_something(self) -> bool:
         """Whether the method is one that may change something."""
-        return self.method not in {"GET", "HEAD", "OPTIONS"}
+        return self.method not in {"GET", "OPTIONS"}
 
     @property
     def has_body(self) -> bool:

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response, status
 
 from edge.routes.call import CurrentCall
 from edge.routes.etags import IfMatch, tagged, wanted_version
-from edge.routes.replies import json_reply
+from edge.routes.replies import json_reply, no_content
 from shared.bus import Bus
 from shared.contracts.orchestrator import (
     CHECK_AGENT,
@@ -49,7 +49,7 @@ def agent_routes(bus: Bus) -> APIRouter:
     @router.delete("/{agent_id}", summary="Remove an agent", status_code=204)
     async def remove(agent_id: str, call: CurrentCall) -> Response:
         await bus.call(REMOVE_AGENT, GetAgent(id=agent_id), call.changing)
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
+        return no_content()
 
     @router.get("/{agent_id}/health", summary="Check an agent now", response_model=AgentHealth)
     async def check(agent_id: str, call: CurrentCall) -> Response:

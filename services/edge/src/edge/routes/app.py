@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request as FastRequest
 from fastapi.responses import Response as FastResponse
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from edge.exposition import Exposition
 from edge.health import HealthCheck
@@ -26,6 +26,7 @@ from edge.routes.conversations import conversation_routes
 from edge.routes.documentation import describe, documentation_routes
 from edge.routes.metrics import metric_routes
 from edge.routes.operations import operation_routes
+from edge.routes.parameters import require_known_parameters
 from edge.routes.second_factor import second_factor_routes
 from edge.routes.sessions import session_routes
 from edge.routes.users import user_routes
@@ -48,7 +49,7 @@ class MethodNotAllowed(PlatformError):
 def fastapi_app(bus: Bus, health: HealthCheck, exposition: Exposition) -> FastAPI:
     """The application with all its routes."""
     app = FastAPI(openapi_url="/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.templates = ["/openapi.json"]
+    app.state.routes = [route for route in app.routes if isinstance(route, Route)]  # that of the document
     for router in (
         auth_routes(bus),
         second_factor_routes(bus),
@@ -62,7 +63,7 @@ def fastapi_app(bus: Bus, health: HealthCheck, exposition: Exposition) -> FastAP
         documentation_routes(),
     ):
         app.include_router(router)
-        app.state.templates += [route.path for route in router.routes if isinstance(route, APIRoute)]
+        app.state.routes += [route for route in router.routes if isinstance(route, Route)]
     app.openapi = lambda: _once(app)  # type: ignore[method-assign]  # FastAPI's documented way
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _unrouted)
@@ -73,6 +74,7 @@ def behind_pipeline(app: FastAPI) -> Rest:
     """The application as a handler of the pipeline: its answers are small, so they are taken whole."""
 
     async def handle(request: Request) -> Response:
+        require_known_parameters(app.state.routes, request)
         body = await request.sound_json()
         answer = _Answer()
         try:
@@ -115,7 +117,7 @@ def routes_of(app: FastAPI, hot: Iterable[str]) -> Callable[[str], str]:
 
     All other paths are one, `unknown`, as strangers can make up any number of them. Paths asked for again cost nothing.
     """
-    templates = (*hot, *app.state.templates)
+    templates = (*hot, *(route.path for route in app.state.routes))
 
     @lru_cache(maxsize=4096)
     def route_of(path: str) -> str:

@@ -7,7 +7,7 @@ from pydantic import ConfigDict
 
 from edge.routes.call import CurrentCall
 from edge.routes.replies import json_reply
-from shared.bus import NOTHING, Bus, Kind
+from shared.bus import NOTHING, Bus, Kind, Message
 from shared.contracts import audit, audit_tree
 
 VERIFY_ALL_WITHIN_S = 120.0
@@ -27,6 +27,12 @@ class ConsistencyQuery(audit_tree.ProveConsistency):
     """Two sizes as text in a query string."""
 
     model_config = ConfigDict(strict=False, extra="forbid")
+
+
+class NoQuery(Message):
+    """Nothing is asked for in the query string, so that a misspelt wish is not passed over."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 def audit_routes(bus: Bus) -> APIRouter:
@@ -53,7 +59,7 @@ def audit_routes(bus: Bus) -> APIRouter:
         response_class=Response,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
-    async def checkpoint(call: CurrentCall) -> Response:
+    async def checkpoint(_none: Annotated[NoQuery, Query()], call: CurrentCall) -> Response:
         signed = await bus.call(audit_tree.GET_CHECKPOINT, NOTHING, call.reading)
         return Response(signed.note, media_type="text/plain; charset=utf-8")
 
@@ -62,7 +68,9 @@ def audit_routes(bus: Bus) -> APIRouter:
         summary="The proof that an entry is in the log of the newest checkpoint",
         response_model=audit_tree.InclusionProof,
     )
-    async def inclusion(index: Annotated[int, Path(ge=0, lt=2**63)], call: CurrentCall) -> Response:
+    async def inclusion(
+        index: Annotated[int, Path(ge=0, lt=2**63)], _none: Annotated[NoQuery, Query()], call: CurrentCall
+    ) -> Response:
         wanted = audit_tree.ProveInclusion(index=index)
         return json_reply(await bus.call(audit_tree.PROVE_INCLUSION, wanted, call.reading))
 

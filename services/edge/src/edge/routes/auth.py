@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 from edge.http.credentials import no_cookie, session_cookie
 from edge.routes.call import CurrentCall
 from edge.routes.earlier_session import end_earlier_session
-from edge.routes.replies import json_reply
+from edge.routes.replies import json_reply, no_content
 from shared.bus import NOTHING, Bus
 from shared.contracts.auth import (
     CHANGE_PASSWORD,
@@ -53,14 +53,14 @@ def auth_routes(bus: Bus) -> APIRouter:
     @router.post("/auth/logout", tags=["auth"], summary="Log out", status_code=status.HTTP_204_NO_CONTENT)
     async def log_out(call: CurrentCall) -> Response:
         await bus.call(LOG_OUT, NOTHING, call.changing)
-        reply = Response(status_code=status.HTTP_204_NO_CONTENT)
+        reply = no_content()
         reply.raw_headers.append(no_cookie())
         return reply
 
     @router.post("/auth/password", tags=["auth"], summary="Change the password", status_code=204)
     async def change_password(body: ChangePassword, call: CurrentCall) -> Response:
         await bus.call(CHANGE_PASSWORD, body, call.changing)
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
+        return no_content()
 
     @router.get("/keys", tags=["keys"], summary="List the own API keys", response_model=Keys)
     async def list_keys(wanted: Annotated[KeysQuery, Query()], call: CurrentCall) -> Response:
@@ -73,6 +73,6 @@ def auth_routes(bus: Bus) -> APIRouter:
     @router.delete("/keys/{key_id}", tags=["keys"], summary="Revoke an API key", status_code=204)
     async def revoke_key(key_id: str, call: CurrentCall) -> Response:
         await bus.call(REVOKE_KEY, RevokeKey(id=key_id), call.changing)
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
+        return no_content()
 
     return router

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response, status
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict
 
 from edge.routes.call import CurrentCall
-from edge.routes.replies import json_reply
+from edge.routes.replies import json_reply, no_content
 from shared.bus import Bus
 from shared.contracts.conversations import (
     DELETE_CONVERSATION,
@@ -43,6 +43,6 @@ def conversation_routes(bus: Bus) -> APIRouter:
     @router.delete("/{session_id:path}", summary="Delete one of them", status_code=204)
     async def delete(session_id: SessionId, call: CurrentCall) -> Response:
         await bus.call(DELETE_CONVERSATION, NamedConversation(id=session_id), call.changing)
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
+        return no_content()
 
     return router

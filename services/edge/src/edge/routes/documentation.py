@@ -107,7 +107,10 @@ _LIMIT_HEADERS = {
     },
 }
 _AGENT_HEADER = {
-    "Peanut-Agent": {"description": "The id of the agent that answered.", "schema": {"type": "string"}},
+    "Peanut-Agent": {
+        "description": "The id of the agent that answered, or of the last one that was tried.",
+        "schema": {"type": "string"},
+    },
 }
 _REPLAYED_HEADER = {
     "Idempotency-Replayed": {
@@ -167,7 +170,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
             if path in LIMITED:
                 _add_limits(operation)
             if path in (DISPATCH, CHAT, EMBEDDINGS):
-                operation["responses"]["200"]["headers"] |= _references((*_AGENT_HEADER, *_REPLAYED_HEADER))
+                for response in operation["responses"].values():
+                    response["headers"] |= _references((*_AGENT_HEADER, *_REPLAYED_HEADER))
             route = (method.upper(), path)
             if path.startswith(OPENAI):
                 operation["security"] = [{"apiKey": []}]

@@ -12,10 +12,10 @@ from edge.identities import Known
 from edge.live_events import LiveEvents
 from edge.routes.agent_work import AgentWork
 from edge.routes.openai import openai_routes
+from edge.routes.parameters import require_no_query
 from shared.bus import Bus, Kind, write
 from shared.bus.messages import invalid_fields
 from shared.contracts.orchestrator import DISPATCH, LIST_AGENTS, STREAM_DISPATCH, ListAgents
-from shared.errors import FieldError, InvalidFields
 
 
 class AgentsQuery(ListAgents):
@@ -29,7 +29,7 @@ def hot_routes(bus: Bus, events: LiveEvents) -> HotRoutes:
     work = AgentWork(bus)
 
     async def me(request: Request, known: Known) -> Response:
-        _require_no_query(request)
+        require_no_query(request)
         return Response(200, known.me)
 
     async def list_agents(request: Request, known: Known) -> Response:
@@ -37,11 +37,11 @@ def hot_routes(bus: Bus, events: LiveEvents) -> HotRoutes:
         return Response(200, await bus.forward(LIST_AGENTS, body, request.context(Kind.READ)))
 
     async def dispatch(request: Request, known: Known) -> Response | Streamed:
-        _require_no_query(request)
+        require_no_query(request)
         return await work.as_wanted(request, DISPATCH, STREAM_DISPATCH, problem_event)
 
     async def hear_events(request: Request, known: Known) -> Streamed:
-        _require_no_query(request)
+        require_no_query(request)
         return events.heard_by(request, known)
 
     return {
@@ -59,8 +59,3 @@ def _agents_query(query: bytes) -> bytes:
         return write(AgentsQuery.model_validate(fields))
     except ValidationError as error:
         raise invalid_fields(error.errors(include_url=False, include_input=False)) from error
-
-
-def _require_no_query(request: Request) -> None:
-    if request.scope["query_string"]:
-        raise InvalidFields("This route takes no parameters.", errors=(FieldError("query", "leave it out"),))

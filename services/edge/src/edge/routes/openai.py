@@ -11,6 +11,7 @@ from edge.http.request import Request
 from edge.http.response import Response, Streamed
 from edge.identities import Known
 from edge.routes.agent_work import AgentWork
+from edge.routes.parameters import require_no_query
 from shared.bus import Bus, Kind
 from shared.contracts.openai import COMPLETE_CHAT, CREATE_EMBEDDINGS, LIST_MODELS, STREAM_CHAT
 from shared.errors import ErrorCode, FieldError, PlatformError
@@ -30,15 +31,19 @@ def openai_routes(bus: Bus) -> HotRoutes:
     work = AgentWork(bus)
 
     async def complete(request: Request, _known: Known) -> Response | Streamed:
+        require_no_query(request)
         return await work.as_wanted(request, COMPLETE_CHAT, STREAM_CHAT, openai_event)
 
     async def embed(request: Request, _known: Known) -> Response:
+        require_no_query(request)
         return await work.whole(request, CREATE_EMBEDDINGS, await request.body())
 
     async def list_models(request: Request, _known: Known) -> Response:
+        require_no_query(request)
         return Response(200, await bus.forward(LIST_MODELS, b"{}", request.context(Kind.READ)))
 
     async def get_model(request: Request, _known: Known) -> Response:
+        require_no_query(request)
         models = orjson.loads(await bus.forward(LIST_MODELS, b"{}", request.context(Kind.READ)))
         return Response(200, orjson.dumps(_named(unquote(request.path.removeprefix(MODELS)), models["data"])))
 

@@ -1,11 +1,11 @@
 """The second factor: the second step of a log-in, and what people do with their own."""
 
-from fastapi import APIRouter, Response, status
+from fastapi import APIRouter, Response
 
 from edge.http.credentials import session_cookie
 from edge.routes.call import CurrentCall
 from edge.routes.earlier_session import end_earlier_session
-from edge.routes.replies import json_reply
+from edge.routes.replies import json_reply, no_content
 from shared.bus import Bus
 from shared.contracts.second_factor import (
     CONFIRM_TOTP,
@@ -46,7 +46,7 @@ def second_factor_routes(bus: Bus) -> APIRouter:
     @router.delete("", summary="Disable the second factor", status_code=204)
     async def disable(body: ProveTotp, call: CurrentCall) -> Response:
         await bus.call(DISABLE_TOTP, body, call.changing)
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
+        return no_content()
 
     @router.post("/backup-codes", summary="Make new backup codes", response_model=BackupCodes)
     async def renew(body: ProveTotp, call: CurrentCall) -> Response:

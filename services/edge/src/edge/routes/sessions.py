@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response, status
+from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict
 
 from edge.http.credentials import no_cookie
 from edge.routes.call import CurrentCall
-from edge.routes.replies import json_reply
+from edge.routes.replies import json_reply, no_content
 from shared.bus import NOTHING, Bus
 from shared.contracts.sessions import (
     LIST_SESSIONS,
@@ -36,13 +36,13 @@ def session_routes(bus: Bus) -> APIRouter:
     @router.delete("", summary="End all other sessions", status_code=204)
     async def revoke_others(call: CurrentCall) -> Response:
         await bus.call(REVOKE_OTHER_SESSIONS, NOTHING, call.changing)
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
+        return no_content()
 
     @router.delete("/{session_id}", summary="End one of the own sessions", status_code=204)
     async def revoke(session_id: str, call: CurrentCall) -> Response:
         context = call.changing
         await bus.call(REVOKE_SESSION, RevokeSession(id=session_id), context)
-        reply = Response(status_code=status.HTTP_204_NO_CONTENT)
+        reply = no_content()
         if session_id == context.principal.credential_id:
             reply.raw_headers.append(no_cookie())
         return reply

@@ -7,7 +7,7 @@ from pydantic import ConfigDict
 
 from edge.routes.call import CurrentCall
 from edge.routes.etags import IfMatch, tagged, wanted_version
-from edge.routes.replies import json_reply
+from edge.routes.replies import json_reply, no_content
 from shared.bus import Bus
 from shared.contracts.users import (
     CREATE_USER,
@@ -63,16 +63,16 @@ def user_routes(bus: Bus) -> APIRouter:
     @router.delete("/{user_id}", summary="Delete a user", status_code=204)
     async def delete(user_id: str, call: CurrentCall) -> Response:
         await bus.call(DELETE_USER, UserOf(id=user_id), call.changing)
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
+        return no_content()
 
     @router.delete("/{user_id}/sessions", summary="End all sessions of a user", status_code=204)
     async def end_sessions(user_id: str, call: CurrentCall) -> Response:
         await bus.call(END_SESSIONS, UserOf(id=user_id), call.changing)
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
+        return no_content()
 
     @router.delete("/{user_id}/totp", summary="Reset the second factor of a user", status_code=204)
     async def reset_totp(user_id: str, call: CurrentCall) -> Response:
         await bus.call(RESET_TOTP, UserOf(id=user_id), call.changing)
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
+        return no_content()
 
     return router

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-import orjson
 from pydantic import SecretStr
 
+from orchestrator.application.agent_fields import described, require_storable, values_of
 from orchestrator.application.monitor import Monitor
 from orchestrator.application.pool import Pool
 from orchestrator.application.registry import AgentStore
@@ -22,15 +22,12 @@ from orchestrator.domain.agent import (
 from orchestrator.domain.health import Health
 from shared.audit import AuditTrail, Resource
 from shared.bus import CallContext
-from shared.contracts.audit import Action, Details
+from shared.contracts.audit import Action
 from shared.contracts.events import AgentChange
 from shared.contracts.orchestrator import AgentChanges, ListAgents, RegisterAgent
-from shared.errors import FieldError, InvalidFields
 from shared.ids import is_id
 from shared.paging import Cursors
 from shared.principal import Role
-
-MAX_METADATA_BYTES = 16 * 1024
 
 
 class EndpointCheck(Protocol):
@@ -105,7 +102,7 @@ class Agents:
         require_fitting_endpoint(wish.type, wish.endpoint)
         if wish.api_key is not None:
             require_may_have_key(wish.type)
-        _require_storable(wish.metadata)
+        require_storable(wish.metadata)
         id, now = AgentId(self._new_id()), self._now()
         endpoint = None if wish.endpoint is None else await self._endpoints.permit(wish.endpoint)
         agent = Agent(
@@ -125,7 +122,7 @@ class Agents:
             created_at=now,
             updated_at=now,
         )
-        async with self._trail.change(Action.AGENT_CREATED, _resource(id), context, _described(_values(agent))):
+        async with self._trail.change(Action.AGENT_CREATED, _resource(id), context, described(values_of(agent))):
             number = await self._store.add(agent)
             await self._announce(number, agent, "created")
         return await self._checked(id)
@@ -177,9 +174,9 @@ class Agents:
             return now.changed(applied, at=self._now())
 
         wished = fields | ({"sealed_key": None} if "api_key" in changes.model_fields_set else {})
-        async with self._trail.change(Action.AGENT_UPDATED, _resource(id), context, _described(wished)) as recorded:
+        async with self._trail.change(Action.AGENT_UPDATED, _resource(id), context, described(wished)) as recorded:
             number = await self._store.change(agent.id, change)
-            recorded.details.update(_described(applied))
+            recorded.details.update(described(applied))
             await self._announce(number, agent, "updated")
         if {"endpoint", "model", "sealed_key"} & applied.keys():
             return await self._checked(id)
@@ -231,7 +228,7 @@ class Agents:
         if changes.api_key is not None:
             require_may_have_key(agent.type)
         if "metadata" in fields:
-            _require_storable(fields["metadata"])
+            require_storable(fields["metadata"])
         if "tags" in fields:
             fields["tags"] = tuple(dict.fromkeys(fields["tags"]))
         if "endpoint" in fields:
@@ -261,45 +258,3 @@ def _resource(id: str) -> Resource:
 def _require_version(agent: Agent, if_version: int | None) -> None:
     if if_version is not None and agent.version != if_version:
         raise StaleAgent
-
-
-def _require_storable(metadata: dict[str, Any]) -> None:
-    """Refuses what cannot be told again: numbers that JSON readers do not share, and more than a list could carry."""
-    try:
-        fits = len(orjson.dumps(metadata)) <= MAX_METADATA_BYTES and not _has_endless_number(metadata)
-    except TypeError:  # orjson: an integer of more than 64 bits
-        fits = False
-    if not fits:
-        message = f"at most {MAX_METADATA_BYTES} bytes of JSON, with numbers of at most 64 bits"
-        raise InvalidFields("The metadata cannot be kept.", errors=(FieldError("metadata", message),))
-
-
-def _has_endless_number(value: object) -> bool:
-    if isinstance(value, dict):
-        return any(map(_has_endless_number, value.values()))
-    if isinstance(value, list):
-        return any(map(_has_endless_number, value))
-    return value in (float("inf"), float("-inf"))
-
-
-def _values(agent: Agent) -> dict[str, Any]:
-    names = ("name", "type", "endpoint", "model", "max_tokens", "temperature", "priority", "weight", "max_concurrency")
-    return {name: getattr(agent, name) for name in (*names, "tags", "metadata")} | (
-        {"sealed_key": agent.sealed_key} if agent.sealed_key is not None else {}
-    )
-
-
-def _described(fields: dict[str, Any]) -> Details:
-    """The fields as the audit log may have them: never a key, nothing of unknown size, and no floats."""
-    values = {_camel(name): value for name, value in fields.items() if name not in ("sealed_key", "metadata")}
-    if "temperature" in values:
-        values["temperature"] = str(values["temperature"])
-    if "tags" in values:
-        values["tags"] = list(values["tags"])
-    changed = sorted("apiKey" if name == "sealed_key" else _camel(name) for name in fields)
-    return {"fields": changed, "values": values}
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.title() for word in rest)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from orchestrator.application.monitor import Monitor
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.circuit import Circuit
+from shared.background import beside
 from shared.bus import read, write
 from shared.clock import unix_ms
 from shared.contracts.orchestrator import CircuitsTold, CircuitTold
@@ -61,12 +62,8 @@ class SharedCircuits:
     @asynccontextmanager
     async def telling(self) -> AsyncIterator[None]:
         """Tells the others while the block runs."""
-        task = asyncio.create_task(self._repeat())
-        try:
+        async with beside(self._repeat):
             yield
-        finally:
-            task.cancel()
-            await asyncio.wait((task,))
 
     async def hear(self, body: bytes) -> None:
         """Another replica tells of its circuits. To what is older than what is known here, that is answered."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
+from orchestrator.application.leases import Leases, LeaseStore
 from orchestrator.domain.conversation import NEW, Conversation, ConversationNotFound, Exchange
 from shared.audit import AuditTrail, Resource
 from shared.bus import CallContext
@@ -17,13 +18,16 @@ from shared.errors import FieldError, InvalidFields
 from shared.paging import Cursors
 from shared.principal import Role
 
-BUSY_BEYOND_DEADLINE = timedelta(seconds=10)
-"""How long a turn outlives its call's deadline when its replica dies: calls are cut off 5 s after it."""
+KEPT_BEYOND_DEADLINE = timedelta(seconds=10)
+"""How long a conversation that has no answer yet outlives its call's deadline: calls are cut off 5 s after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to the one turn of a conversation, which `holder` has until `until` at most."""
+    """The right to the one turn of a conversation, which `holder` has as long as it is renewed.
+
+    Nothing of the conversation is forgotten before `until`.
+    """
 
     owner: str
     id: str
@@ -38,18 +42,21 @@ class Place(NamedTuple):
     id: str
 
 
-class ConversationStore(Protocol):
+class ConversationStore(LeaseStore, Protocol):
     """Where conversations are kept. One that has expired is not there; one without an exchange is only leased."""
 
     async def begin(self, lease: Lease, *, now: datetime) -> Sequence[Exchange]:
-        """Takes the lease and returns what was said; begins the conversation unless it is there.
+        """Takes the lease, which lapses LEASE from now, and returns what was said; begins what is not there.
 
         Raises ConversationBusy or ConversationUnreadable.
         """
         ...
 
     async def keep(self, lease: Lease, exchange: Exchange, agent_id: str, model: str) -> None:
-        """Adds the exchange within the bounds and ends the lease. Does nothing when the lease is not there any more."""
+        """Adds the exchange within the bounds and ends the lease; nothing is added to what was deleted meanwhile.
+
+        Raises ConversationOvertaken when the lease had lapsed and another one was taken.
+        """
         ...
 
     async def release(self, lease: Lease) -> None:
@@ -103,6 +110,7 @@ class Conversations:
     def __init__(
         self,
         store: ConversationStore,
+        leases: Leases,
         trail: AuditTrail,
         cursors: Cursors,
         *,
@@ -110,6 +118,7 @@ class Conversations:
         new_id: Callable[[], str],
     ) -> None:
         self._store = store
+        self._leases = leases
         self._trail = trail
         self._cursors = cursors
         self._now = now
@@ -120,7 +129,8 @@ class Conversations:
         """The block answers `message` in that conversation of the caller's; `new` begins one, None stores nothing.
 
         What `Turn.answered` has noted is durable after the block; when the block raises, nothing is stored, nor when
-        the conversation is deleted meanwhile. Raises ConversationBusy while another turn goes on, on any replica.
+        the conversation is deleted meanwhile. Raises ConversationBusy while another turn goes on, on any replica, and
+        ConversationOvertaken when this replica was held up for so long that another turn has begun.
         """
         if session_id is None:
             yield Turn(None, message, (), self._now)
@@ -129,22 +139,23 @@ class Conversations:
             owner=context.principal.user_id,
             id=self._new_id() if session_id == NEW else session_id,
             holder=self._new_id(),
-            until=from_unix_ms(context.deadline) + BUSY_BEYOND_DEADLINE,
+            until=from_unix_ms(context.deadline) + KEPT_BEYOND_DEADLINE,
         )
-        try:
-            said = await self._store.begin(lease, now=self._now())
-        except asyncio.CancelledError:
-            await self._release(lease)  # it may have been taken all the same
-            raise
-        turn, is_kept = Turn(lease.id, message, said, self._now), False
-        try:
-            yield turn
-            if turn.answer is not None:
-                await self._store.keep(lease, *turn.answer)
-                is_kept = True
-        finally:
-            if not is_kept:
-                await self._release(lease)
+        with self._leases.held(lease.holder):
+            try:
+                said = await self._store.begin(lease, now=self._now())
+            except asyncio.CancelledError:
+                await self._release(lease)  # it may have been taken all the same
+                raise
+            turn, is_kept = Turn(lease.id, message, said, self._now), False
+            try:
+                yield turn
+                if turn.answer is not None:
+                    await self._store.keep(lease, *turn.answer)
+                    is_kept = True
+            finally:
+                if not is_kept:
+                    await self._release(lease)
 
     async def list(self, limit: int, cursor: str | None, context: CallContext) -> Page:
         """A page of the caller's conversations, the last used first; raises InvalidFields for a cursor of no list."""

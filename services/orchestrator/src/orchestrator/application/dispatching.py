@@ -1,22 +1,20 @@
 """Dispatch: an order goes to an agent, and what came of it is recorded before anybody hears of it."""
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import orjson
-
 from orchestrator.application.attempts import Attempt, failure_of
+from orchestrator.application.dispatch_details import Sent, details_of, outcome_of, sizes
 from orchestrator.application.limiting import Limiter, Spending, models_of
-from orchestrator.application.orders import Answer, ChatOrder, Choice, Order, StreamOrder
+from orchestrator.application.orders import Answer, Choice, Order, StreamOrder
 from orchestrator.application.pool import NoAgentAvailable, Pool, Work
 from orchestrator.application.recording import Recorder
 from orchestrator.application.upstreams import Take, Upstream, UpstreamFailure, UpstreamRefusal
 from orchestrator.domain.agent import Agent, AgentType
-from orchestrator.domain.chat import Chat, Completion, Piece, likely_tokens_of
+from orchestrator.domain.chat import Chat, Piece, likely_tokens_of
 from shared.audit import AuditTrail, Change, Resource
 from shared.bus import CallContext
 from shared.bus.notes import note_agent
@@ -64,7 +62,7 @@ class _Task:
     intent: asyncio.Task[None] | None = None
     has_begun: bool = False
     """Whether the caller may have a part of an answer, so that no other agent can give another one."""
-    sent: "_Sent | None" = None
+    sent: Sent | None = None
     """Of a stream: what of it has left."""
     began: float = field(default_factory=time.perf_counter)
 
@@ -77,21 +75,6 @@ class _Task:
     def latency_ms(self) -> float:
         """How long it has taken so far."""
         return (time.perf_counter() - self.began) * 1000
-
-
-class _Sent:
-    """How much has left of a stream, and its hash."""
-
-    __slots__ = ("hash", "size")
-
-    def __init__(self) -> None:
-        self.hash = hashlib.sha256()
-        self.size = 0
-
-    def add(self, sent: bytes) -> None:
-        """More of it has left."""
-        self.hash.update(sent)
-        self.size += len(sent)
 
 
 class Dispatching:
@@ -138,7 +121,7 @@ class Dispatching:
 
         The log has the intent before the listener has anything: without a receipt AuditUnavailable is raised instead.
         """
-        sent = _Sent()
+        sent = Sent()
         order = StreamOrder(chat, lambda agent: self._taking(task, sent, agent, listener))
         task = _Task(order, choice, request, context, sent=sent)
         try:
@@ -153,12 +136,14 @@ class Dispatching:
             if task.intent is not None:
                 await task.intent  # where nothing came to be sent on
         except BaseException as error:
+            if task.attempts:
+                note_agent(task.attempts[-1].agent.id)
             if task.attempts or isinstance(error, (NoAgentAvailable, asyncio.CancelledError)):
-                reason, outcome = _outcome_of(error)
+                reason, outcome = outcome_of(error)
                 await self._record(task, {"reason": reason}, outcome)
             raise
         answered = Answered(answer, task.attempts, round(task.latency_ms, 1))
-        await self._record(task, _details_of(answer, task.order), Outcome.SUCCESS)
+        await self._record(task, details_of(answer, task.order), Outcome.SUCCESS)
         note_agent(answered.agent.id)
         return answered
 
@@ -238,11 +223,11 @@ class Dispatching:
         if task.effect_begins is not None:
             task.effect_begins()
         if task.sent is not None:  # beside the agent's work, which takes longer
-            change = Change(Action.AGENT_REQUEST, Resource("agent", agent.id), _sizes(task.request))
+            change = Change(Action.AGENT_REQUEST, Resource("agent", agent.id), sizes(task.request))
             change.who = task.context.caller.principal
             task.intent = asyncio.create_task(self._trail.intend(change, task.context))
 
-    def _taking(self, task: _Task, sent: _Sent, agent: Agent, listener: Listener) -> Take:
+    def _taking(self, task: _Task, sent: Sent, agent: Agent, listener: Listener) -> Take:
         attempt = task.attempts[-1]
 
         async def take(piece: Piece) -> None:
@@ -260,7 +245,7 @@ class Dispatching:
     async def _record(self, task: _Task, details: Details, outcome: Outcome) -> None:
         attempts = task.attempts
         resource = attempts[-1].agent.id if attempts else task.choice.agent_id or ""
-        details |= _sizes(task.request)
+        details |= sizes(task.request)
         if attempts:
             agent = attempts[-1].agent
             details |= {
@@ -271,7 +256,7 @@ class Dispatching:
                 "agentsTried": [attempt.agent.id for attempt in attempts],
             }
         if task.sent is not None:
-            details |= {"streamed": True, "answerBytes": task.sent.size, "answerSha256": task.sent.hash.hexdigest()}
+            details |= task.sent.details
         change = Change(Action.AGENT_REQUEST, Resource("agent", resource), details, task.context.caller.principal)
         await self._trail.conclude(change, task.context, outcome)
 
@@ -280,29 +265,3 @@ def require_may_dispatch(context: CallContext) -> None:
     """Raises Forbidden unless the caller is an operator or came with an API key, of whatever role."""
     if context.principal.kind is not PrincipalKind.KEY:
         context.principal.must_be(Role.OPERATOR)
-
-
-def _outcome_of(error: BaseException) -> tuple[str, Outcome]:
-    """Why a dispatch failed, in a word. Of one that is cut off nobody knows what the agent made of it."""
-    if isinstance(error, asyncio.CancelledError):
-        return "cancelled", Outcome.UNKNOWN
-    return (error.reason if isinstance(error, PlatformError) else "internal"), Outcome.FAILURE
-
-
-def _details_of(answer: Answer, order: Order) -> Details:
-    details: Details = {"promptTokens": answer.prompt_tokens, "completionTokens": answer.completion_tokens}
-    if isinstance(answer, Completion):
-        said = _said(answer, order)
-        details |= {"answerBytes": len(said), "answerSha256": hashlib.sha256(said).hexdigest()}
-    return details
-
-
-def _said(answer: Completion, order: Order) -> bytes:
-    """The text, or where more than that is answered, all of it."""
-    if isinstance(order, ChatOrder) and order.chat.passes_through:
-        return answer.body or orjson.dumps(answer.choices)
-    return answer.text.encode()
-
-
-def _sizes(request: bytes) -> Details:
-    return {"requestBytes": len(request), "requestSha256": hashlib.sha256(request).hexdigest()}

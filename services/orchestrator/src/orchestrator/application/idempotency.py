@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
+from orchestrator.application.leases import Leases, LeaseStore
 from orchestrator.domain.idempotency import (
     HEADER,
     Answer,
@@ -24,7 +25,6 @@ from shared.bus.notes import AGENT, hear_notes, note_agent, note_replayed, noted
 from shared.database import DatabaseUnavailable
 from shared.errors import DeadlinePassed, FieldError, InvalidFields, PlatformError, RemoteFailure
 
-RENEW_EVERY_S = 1.0
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 0.5
 CLEAN_UP_WITHIN_S = 1.0
@@ -41,7 +41,7 @@ class Record:
     outcome: Outcome | None
 
 
-class ClaimStore(Protocol):
+class ClaimStore(LeaseStore, Protocol):
     """Where keys are remembered. A claim is named by its holder; the same one is never another's."""
 
     async def claim(self, request: KeyedRequest, holder: str, *, now: datetime) -> Record | None:
@@ -53,10 +53,6 @@ class ClaimStore(Protocol):
 
     async def find(self, request: KeyedRequest, *, now: datetime) -> Record | None:
         """What is known of the key."""
-        ...
-
-    async def renew(self, holders: Collection[str], *, now: datetime) -> None:
-        """These claims lapse LEASE from now."""
         ...
 
     async def conclude(self, request: KeyedRequest, holder: str, outcome: Outcome, *, now: datetime) -> None:
@@ -89,7 +85,7 @@ class Idempotency:
         self._now = now
         self._new_id = new_id
         self._working: dict[KeyedRequest, asyncio.Task[bytes]] = {}
-        self._holders: set[str] = set()
+        self._leases = Leases(store, now=now)
 
     async def once(self, key: str, subject: str, body: bytes, context: CallContext, work: Work) -> bytes:
         """The answer of `work`, or of the first request with this key.
@@ -117,15 +113,15 @@ class Idempotency:
     @asynccontextmanager
     async def keeping_claims(self) -> AsyncIterator[None]:
         """Says each second that this replica is alive, while the block runs; what is not done by its end is cut off."""
-        renewal = asyncio.create_task(self._renew_always())
-        try:
-            yield
-        finally:
-            renewal.cancel()
-            cut_off = (renewal, *self._working.values())
-            for task in cut_off:
-                task.cancel()
-            await asyncio.wait(cut_off, timeout=CLEAN_UP_WITHIN_S)
+        async with self._leases.renewing():
+            try:
+                yield
+            finally:
+                cut_off = tuple(self._working.values())
+                for task in cut_off:
+                    task.cancel()
+                if cut_off:
+                    await asyncio.wait(cut_off, timeout=CLEAN_UP_WITHIN_S)
 
     async def _claim(self, request: KeyedRequest, holder: str) -> Record | None:
         try:
@@ -149,8 +145,7 @@ class Idempotency:
         noting = copy_context()
         task = asyncio.create_task(self._work(request, holder, context, work), context=noting)
         self._working[request] = task
-        self._holders.add(holder)
-        task.add_done_callback(partial(self._ended, request, holder))
+        task.add_done_callback(partial(self._ended, request))
         try:
             await _seen_through(task, context)
         finally:
@@ -161,19 +156,19 @@ class Idempotency:
 
     async def _work(self, request: KeyedRequest, holder: str, context: CallContext, work: Work) -> bytes:
         claim = Claim()
-        try:
-            body = await work(claim)
-            await self._conclude(request, holder, Answer(body, _noted_agent()))
-            return body
-        except BaseException as error:
-            if not claim.effect_began:
-                await self._release(request, holder)
-            elif not isinstance(error, asyncio.CancelledError) or context.remaining() <= 0:
-                await self._conclude(request, holder, _failure(error))
-            raise
+        with self._leases.held(holder):
+            try:
+                body = await work(claim)
+                await self._conclude(request, holder, Answer(body, _noted_agent()))
+                return body
+            except BaseException as error:
+                if not claim.effect_began:
+                    await self._release(request, holder)
+                elif not isinstance(error, asyncio.CancelledError) or context.remaining() <= 0:
+                    await self._conclude(request, holder, _failure(error))
+                raise
 
-    def _ended(self, request: KeyedRequest, holder: str, task: asyncio.Task[bytes]) -> None:
-        self._holders.discard(holder)
+    def _ended(self, request: KeyedRequest, task: asyncio.Task[bytes]) -> None:
         if self._working.get(request) is task:  # a key that was released may be another's already
             del self._working[request]
         if not task.cancelled():
@@ -188,13 +183,6 @@ class Idempotency:
     async def _release(self, request: KeyedRequest, holder: str) -> None:
         with suppress(DatabaseUnavailable):  # the log has it; the claim lapses
             await self._store.release(request, holder)
-
-    async def _renew_always(self) -> None:
-        while True:
-            await asyncio.sleep(RENEW_EVERY_S)
-            if self._holders:
-                with suppress(DatabaseUnavailable):  # the log has it
-                    await self._store.renew(tuple(self._holders), now=self._now())
 
 
 def require_no_key(context: CallContext) -> None:

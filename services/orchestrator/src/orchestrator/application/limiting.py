@@ -118,12 +118,13 @@ class ReservedSpending(Spending):
 
     def answered(self, answer: Answer) -> None:
         """See Spending."""
-        said = [answer.text] if isinstance(answer, Completion) else []
+        said = answer.said if isinstance(answer, Completion) else ()
         if not answer.prompt_tokens and not answer.completion_tokens:
-            self._used = likely_tokens([*self._prompt, *said])
+            self._used = max(likely_tokens([*self._prompt, *said]), self._heard)
         else:
-            prompt_tokens = answer.prompt_tokens or likely_tokens(self._prompt)
-            self._used = prompt_tokens + (answer.completion_tokens or likely_tokens(said))
+            asked = likely_tokens(self._prompt)
+            answered = answer.completion_tokens or max(likely_tokens(said), self._heard - asked)
+            self._used = (answer.prompt_tokens or asked) + answered
 
     def failed(self, failure: UpstreamFailure) -> None:
         """See Spending."""

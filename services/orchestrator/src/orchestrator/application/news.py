@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.health import Health
+from shared.background import beside
 from shared.bus import Message, write
 from shared.contracts.events import (
     AGENT_CHANGED,
@@ -55,12 +56,8 @@ class News:
     @asynccontextmanager
     async def telling(self) -> AsyncIterator[None]:
         """Publishes while the block runs."""
-        task = asyncio.create_task(self._repeat())
-        try:
+        async with beside(self._repeat):
             yield
-        finally:
-            task.cancel()
-            await asyncio.wait((task,))
 
     def _tell(self, event: Event[Any], message: Message) -> None:
         self._untold.append((event, message))

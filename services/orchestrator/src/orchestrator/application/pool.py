@@ -166,7 +166,7 @@ class Pool:
         until_s: float | None = None
         while True:
             if agent_id is None:
-                free, full = self._choice(await self._checked_for(wish), wish, tried)
+                free, full = self._choice(await self._checked_for(wish, tried), wish, tried)
             else:
                 free, full = self._named(await self.checked(agent_id), agent_id, wish)
             if free is not None:
@@ -184,15 +184,16 @@ class Pool:
     def _work(self, agent: Agent) -> Work:
         return Work(agent, self._monitor, self._concurrency)
 
-    async def _checked_for(self, wish: Wish) -> Snapshot:
+    async def _checked_for(self, wish: Wish, tried: Sequence[Agent]) -> Snapshot:
         snapshot = await self.current()
-        while self._monitor.has_unchecked and await self._first_check(snapshot, wish):
+        while self._monitor.has_unchecked and await self._first_check(snapshot, wish, tried):
             snapshot = await self.current()  # there may be others by now
         return snapshot
 
-    async def _first_check(self, snapshot: Snapshot, wish: Wish) -> bool:
+    async def _first_check(self, snapshot: Snapshot, wish: Wish, tried: Sequence[Agent]) -> bool:
         """Waits for the first probe of an agent that would be better than those at hand; whether there was any."""
-        rotations = self._rotations(snapshot, wish)
+        out = {agent.id for agent in tried}
+        rotations = [each for each in self._rotations(snapshot, wish) if any(one.id not in out for one in each.members)]
         priority = rotations[0].members[0].priority if rotations else 0
         better = [agent.id for agent in self._monitor.unchecked if agent.priority > priority and _fits(agent, wish)]
         within_s = BETTER_WITHIN_S if rotations else FIRST_CHECK_WITHIN_S

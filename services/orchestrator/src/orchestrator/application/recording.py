@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 from orchestrator.domain.metrics import MINUTES_PER_DAY, Attempted, Sums
+from shared.background import beside
 from shared.database import DatabaseUnavailable
 
 SAVE_EVERY_S = 1.0
@@ -59,13 +60,10 @@ class Recorder:
     @asynccontextmanager
     async def saving(self) -> AsyncIterator[None]:
         """Writes what was noted while the block runs, and the rest at its end."""
-        task = asyncio.create_task(self._save_always())
         try:
-            yield
+            async with beside(self._save_always):
+                yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
             with suppress(DatabaseUnavailable):  # the log has it
                 await self._save()
 

@@ -17,7 +17,7 @@ WITHOUT_ENDPOINT: frozenset[AgentType] = frozenset({"kilo", "bus", "echo"})
 
 The echo is built in, Kilo's are kilo-bridge's, and bus agents connect by themselves."""
 
-WITH_EMBEDDINGS: frozenset[AgentType] = frozenset({"ollama", "openai", "custom", "echo"})
+WITH_EMBEDDINGS: frozenset[AgentType] = frozenset({"ollama", "openai", "custom", "bus", "echo"})
 """Types that have embeddings, if their model has."""
 
 _ADDED_PATHS: dict[AgentType, tuple[str, ...]] = {

@@ -74,6 +74,13 @@ class Completion:
     body: bytes | None = None
     """The whole answer where it is OpenAI's already and is passed through."""
 
+    @property
+    def said(self) -> Sequence[str]:
+        """All that the choices say, calls of tools included."""
+        if not self.choices:
+            return [self.text]
+        return [text for choice in self.choices for text in _said_in(choice["message"])]
+
 
 class Delta(NamedTuple):
     """A step of a streamed choice, as OpenAI's chunks have it; `choice` is its index there."""
@@ -88,6 +95,11 @@ class Delta(NamedTuple):
         content = self.delta.get("content")
         return content if isinstance(content, str) else ""
 
+    @property
+    def said(self) -> Sequence[str]:
+        """The text in it, and what there is of calls of tools."""
+        return _said_in(self.delta)
+
 
 Piece = Sequence[Delta] | bytes
 """What arrived together of a stream: its steps, or whole events as OpenAI's API sends them, to be passed through."""
@@ -98,7 +110,7 @@ def likely_tokens_of(piece: Piece) -> int:
     if isinstance(piece, bytes):
         events = piece.count(b"data:")
         return max(events, (len(piece) - events * BYTES_OF_EVENT) // BYTES_PER_TOKEN)
-    return max(len(piece), likely_tokens([delta.content for delta in piece]))
+    return max(len(piece), likely_tokens([text for delta in piece for text in delta.said]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +150,14 @@ def _text_of(message: Message) -> str:
     if isinstance(content, str) and "tool_calls" not in message:
         return content
     return orjson.dumps({name: value for name, value in message.items() if name != "role"}).decode()
+
+
+def _said_in(message: Message) -> Sequence[str]:
+    """The text of an answer's message, or of a part of one, and the names and arguments of its calls."""
+    content = message.get("content")
+    calls = [call.get("function") for call in message.get("tool_calls") or ()]
+    told = [call.get(name) for call in (*calls, message.get("function_call")) if call for name in ("name", "arguments")]
+    return [text for text in (content, *told) if isinstance(text, str)]
 
 
 def _pictures_in(message: Message) -> int:

@@ -38,6 +38,16 @@ class ConversationBusy(PlatformError):
         super().__init__("Another message of this session is being answered; wait for that answer.")
 
 
+class ConversationOvertaken(PlatformError):
+    """Who answered was held up for so long that it was taken for dead, and another turn has begun without it."""
+
+    code = ErrorCode.CONFLICT
+    reason = "session-overtaken"
+
+    def __init__(self) -> None:
+        super().__init__("Another message of this session came first; this one and its answer are not part of it.")
+
+
 class ConversationUnreadable(PlatformError):
     """What is stored of it was sealed with another key."""
 

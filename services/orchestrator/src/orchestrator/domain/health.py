@@ -92,9 +92,9 @@ class Health:
         """Whether nothing is left for success to heal."""
         return self.has_answered and self.circuit.is_well
 
-    def succeeded(self, times: int = 1, *, now_s: float) -> Self:
+    def succeeded(self, *, now_s: float) -> Self:
         """It did its work."""
-        count = self.request_count + times
+        count = self.request_count + 1
         if self.is_well:
             return replace(self, request_count=count)
         return replace(

@@ -11,8 +11,6 @@ from shared.principal import Principal
 HEADER = "Idempotency-Key"
 KEEP = timedelta(hours=24)
 """How long a key stands for the request it was first sent with."""
-LEASE = timedelta(seconds=4)
-"""How long a replica that says nothing is taken for alive."""
 MAX_KEYS_OF_USER = 10_000
 
 

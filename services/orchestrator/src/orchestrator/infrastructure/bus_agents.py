@@ -6,17 +6,15 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from itertools import takewhile
 
-import orjson
-
 from orchestrator.application.upstreams import Take, UpstreamFailure, UpstreamRefusal, UpstreamTimeout
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.chat import Chat, Completion, Embeddings, Inputs
 from orchestrator.infrastructure.bus_answers import StreamedAnswer
-from orchestrator.infrastructure.dialects.embeddings import OpenAiEmbeddings
+from orchestrator.infrastructure.dialects.embeddings import OpenAiEmbeddings, embeddings_in
 from orchestrator.infrastructure.dialects.openai import OpenAi
 from orchestrator.infrastructure.dialects.options import NOT_OPENAIS, cannot
 from orchestrator.infrastructure.dialects.parts import NOT_UNDERSTOOD
-from orchestrator.infrastructure.dialects.reading import steps_of
+from orchestrator.infrastructure.dialects.reading import MAX_STREAM_BYTES, NO_MODELS_ANSWER, steps_of
 from shared.bus import Bus, NoResponder, OutcomeUnknown, Said, Talk, TalkedTooMuch
 from shared.clock import unix_ms
 from shared.contracts.bus_agents import DEADLINE, ERROR, ERROR_CODE, REFUSED, SEQUENCE, agent_subject
@@ -24,8 +22,6 @@ from shared.errors import TooLarge, Unavailable
 
 MAX_UNREAD = 4 * 1024 * 1024
 """Bytes that may have come and not been read yet, and so of any message."""
-MAX_STREAM_BYTES = 64 * 1024 * 1024
-"""As much as of a stream over HTTP, most of which is the frames around what is said."""
 MAX_WORDS = 200
 LOOK_EVERY_S = 2.0
 """How often it is looked whether an agent that works is still connected."""
@@ -68,7 +64,7 @@ class BusAgents:
                 size += sum(len(one.body) for one in said)
                 if size > MAX_STREAM_BYTES:
                     raise UpstreamFailure(f"its answer is larger than {MAX_STREAM_BYTES >> 20} MiB")
-                with _understood("its answer is not that of a model"):
+                with _understood():
                     steps = streamed.add(said)
                 call.is_over = call.is_over or streamed.has_ended
                 if steps:
@@ -84,11 +80,7 @@ class BusAgents:
         except NotConnected:
             await self.probe(agent, within_s=within_s)
             raise UpstreamRefusal("it makes no embeddings", is_free=True, is_callers=True) from None
-        with _understood("its answer is not that of a model that makes embeddings"):
-            embeddings = self._embeddings.embeddings(orjson.loads(answer))
-        if len(embeddings.vectors) != len(inputs.inputs):
-            raise UpstreamFailure("its answer has not an embedding for each input")
-        return embeddings
+        return embeddings_in(answer, self._embeddings, inputs)
 
     async def probe(self, agent: Agent, *, within_s: float) -> str:
         """Asks whether it is there; raises UpstreamFailure. No process of it on the bus is known at once."""
@@ -103,7 +95,7 @@ class BusAgents:
             raise cannot(NOT_OPENAIS) from error
 
     def _completion(self, answer: bytes, chat: Chat) -> Completion:
-        with _understood("its answer is not that of a model"):
+        with _understood():
             return self._dialect.completion(answer, chat)
 
     @asynccontextmanager
@@ -214,8 +206,8 @@ def _told() -> Iterator[None]:
 
 
 @contextmanager
-def _understood(otherwise: str) -> Iterator[None]:
+def _understood() -> Iterator[None]:
     try:
         yield
     except NOT_UNDERSTOOD as error:
-        raise UpstreamFailure(otherwise) from error
+        raise UpstreamFailure(NO_MODELS_ANSWER) from error

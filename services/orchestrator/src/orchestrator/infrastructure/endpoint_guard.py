@@ -8,21 +8,17 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import lru_cache
 from math import inf
-from typing import TypeVar
 
 from ada_url import URL
 
 from orchestrator.domain.endpoint import Address, Endpoint, EndpointNotAllowed, EndpointPolicy
+from orchestrator.infrastructure.remembering import remember
 
 LOOK_UP_WITHIN_S = 2.0
 
 # A dispatch must not wait for DNS each time. What is remembered is only connected to as it was checked, so an answer
 # that changes in between (rebinding) has no effect; five seconds bound how long a moved host is missed.
 REMEMBER_S = 5.0
-MAX_REMEMBERED = 1024
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 Resolve = Callable[[str, int], Awaitable[tuple[Address, ...]]]
 
@@ -112,7 +108,7 @@ class EndpointGuard:
             addresses = await self._addresses_of(endpoint.host, endpoint.port)
             self._policy.check_addresses(endpoint, addresses)
             until, _ = self._remembered.get((endpoint.host, endpoint.port), (0.0, ()))
-        _remember(self._permitted, endpoint.url, (until, addresses))  # what was allowed, as long as the look-up counts
+        remember(self._permitted, endpoint.url, (until, addresses))  # what was allowed, as long as the look-up counts
         return addresses
 
     async def _addresses_of(self, host: str, port: int) -> tuple[Address, ...]:
@@ -142,14 +138,7 @@ class EndpointGuard:
         del self._looking[key]
         if task.cancelled() or task.exception() is not None:
             return
-        _remember(self._remembered, key, (asyncio.get_running_loop().time() + REMEMBER_S, task.result()))
-
-
-def _remember(remembered: dict[K, V], key: K, value: V) -> None:
-    remembered.pop(key, None)
-    remembered[key] = value
-    if len(remembered) > MAX_REMEMBERED:
-        del remembered[next(iter(remembered))]
+        remember(self._remembered, key, (asyncio.get_running_loop().time() + REMEMBER_S, task.result()))
 
 
 def _literal(host: str) -> Address | None:

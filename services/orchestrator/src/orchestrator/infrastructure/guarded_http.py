@@ -10,6 +10,7 @@ from typing import Literal, Self
 from orchestrator.application.upstreams import UpstreamFailure, UpstreamTimeout
 from orchestrator.domain.endpoint import Address, Endpoint, EndpointNotAllowed
 from orchestrator.infrastructure.endpoint_guard import EndpointGuard, HostNotFound, parse_endpoint
+from orchestrator.infrastructure.remembering import remember
 from shared.http import (
     AnswerTooLarge,
     HttpClient,
@@ -22,7 +23,6 @@ from shared.http import (
 )
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-MAX_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class GuardedHttp:
             except HttpFailure as error:
                 raise _failure_of(error) from error
             if len(addresses) > 1:
-                self._remember(endpoint.host, address)
+                remember(self._last_good, endpoint.host, address)
             return OpenAnswer(response)
         if asyncio.get_running_loop().time() >= until:
             raise UpstreamTimeout("no connection in time", is_free=True)
@@ -159,12 +159,6 @@ class GuardedHttp:
         if len(addresses) == 1 or good is None or good not in addresses:
             return addresses
         return (good, *(address for address in addresses if address != good))
-
-    def _remember(self, host: str, good: Address) -> None:
-        self._last_good.pop(host, None)  # used last, forgotten last
-        self._last_good[host] = good
-        if len(self._last_good) > MAX_REMEMBERED:
-            del self._last_good[next(iter(self._last_good))]
 
 
 def _failure_of(error: HttpFailure) -> UpstreamFailure:

@@ -11,26 +11,23 @@ from orchestrator.domain.agent import Agent
 from orchestrator.domain.chat import Chat, Completion, Embeddings, Inputs, Piece
 from orchestrator.domain.endpoint import EndpointNotAllowed
 from orchestrator.infrastructure.dialects.dialect import Dialect
+from orchestrator.infrastructure.dialects.embeddings import embeddings_in
 from orchestrator.infrastructure.dialects.options import NOT_OPENAIS, cannot
 from orchestrator.infrastructure.dialects.parts import NOT_UNDERSTOOD
-from orchestrator.infrastructure.dialects.reading import Reading, steps_of
+from orchestrator.infrastructure.dialects.reading import MAX_STREAM_BYTES, NO_MODELS_ANSWER, Reading, steps_of
 from orchestrator.infrastructure.endpoint_guard import parse_endpoint
 from orchestrator.infrastructure.guarded_http import GuardedHttp, LargeAnswer, OpenAnswer
 from orchestrator.infrastructure.http_refusals import failure_of, refused_fields
+from orchestrator.infrastructure.remembering import remember
 from orchestrator.infrastructure.sealed_secrets import SealBroken, SealedSecrets
 from orchestrator.infrastructure.side_by_side import completed, streamed
 from orchestrator.infrastructure.silence import Silence
 
 MAX_PAGES = 10
-MAX_REMEMBERED = 1024
-MAX_STREAM_BYTES = 64 * 1024 * 1024
-READ_AT_ONCE_BYTES = 8 * 1024
+READ_AT_ONCE_BYTES = 4 * 1024
 """Of what has arrived of a stream, so much is read before it is handed on: a token read takes ten times as much."""
-"""A streamed answer of 200,000 tokens has about 50 MB, most of it the frames around them."""
 LINGER_S = 0.05
 """How long the end of a stream is waited for after the end of the answer: the connection can then be used again."""
-
-NO_MODELS_ANSWER = "its answer is not that of a model"
 
 
 class HttpUpstream:
@@ -73,13 +70,7 @@ class HttpUpstream:
                 raise UpstreamRefusal(f"{error.words}; ask for fewer embeddings at once", is_callers=True) from error
         if not 200 <= answer.status < 300:
             raise failure_of(answer.status, told, key)
-        try:
-            embeddings = dialect.embeddings(orjson.loads(told))
-        except NOT_UNDERSTOOD as error:
-            raise UpstreamFailure("its answer is not that of a model that makes embeddings") from error
-        if len(embeddings.vectors) != len(inputs.inputs):
-            raise UpstreamFailure("its answer has not an embedding for each input")
-        return embeddings
+        return embeddings_in(told, dialect, inputs)
 
     async def probe(self, agent: Agent, *, within_s: float) -> str:
         """Asks for the agent's models; raises UpstreamFailure.
@@ -153,19 +144,13 @@ class HttpUpstream:
             if not fields:
                 raise failure_of(answer.status, told, key)
             refused |= fields
-            self._remember(place, refused)
+            remember(self._refused, place, refused)
 
     def _completion(self, body: bytes, chat: Chat) -> Completion:
         try:
             return self._dialect.completion(body, chat)
         except NOT_UNDERSTOOD as error:
             raise UpstreamFailure(NO_MODELS_ANSWER) from error
-
-    def _remember(self, place: tuple[str | None, str], refused: frozenset[str]) -> None:
-        self._refused.pop(place, None)
-        self._refused[place] = refused
-        if len(self._refused) > MAX_REMEMBERED:
-            del self._refused[next(iter(self._refused))]
 
     def _key(self, agent: Agent) -> str | None:
         if agent.sealed_key is None:

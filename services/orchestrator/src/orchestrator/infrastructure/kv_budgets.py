@@ -16,6 +16,8 @@ from orchestrator.infrastructure.sql_usage import SqlUsage
 from shared.bus.records import Records
 from shared.clock import from_unix_ms, to_unix_ms
 
+NOTHING_HELD = Hold(0, from_unix_ms(0))
+
 
 class KvBudgets:
     """Keeps the budgets; `usage` has what was used where a record is lost."""
@@ -128,12 +130,12 @@ class _Ledger(JoinedRecord[_Wish, Reserved]):
 def _together(reservations: Sequence[Reservation], now: datetime) -> Hold:
     """One hold for all of them: should this replica die, it counts until the last of its calls would have ended."""
     if not reservations:
-        return Hold(0, datetime.fromtimestamp(0, now.tzinfo))
+        return NOTHING_HELD
     return Hold(sum(each.tokens for each in reservations), max(each.until for each in reservations))
 
 
 def _used(sums: Mapping[str, int]) -> dict[str, Share]:
-    return {replica: Share(tokens, Hold(0, from_unix_ms(0))) for replica, tokens in sums.items()}
+    return {replica: Share(tokens, NOTHING_HELD) for replica, tokens in sums.items()}
 
 
 def _written(shares: Mapping[str, Share]) -> bytes:

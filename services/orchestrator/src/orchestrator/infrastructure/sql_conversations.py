@@ -1,6 +1,6 @@
 """Conversations in SQL, their texts sealed: whoever reads the database learns who talked when, and not of what."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,11 +27,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.application.conversations import Lease, Place
+from orchestrator.application.leases import LEASE
 from orchestrator.domain.conversation import (
     KEEP,
     MAX_OF_OWNER,
     Conversation,
     ConversationBusy,
+    ConversationOvertaken,
     ConversationUnreadable,
     Exchange,
     fitting,
@@ -61,6 +63,7 @@ CONVERSATIONS = Table(
     UniqueConstraint("owner", "id", name="conversations_owner_id"),
     Index("conversations_owner_updated_at", "owner", "updated_at"),
     Index("conversations_expires_at", "expires_at"),
+    Index("conversations_holder", "holder"),
 )
 
 EXCHANGES = Table(
@@ -83,7 +86,7 @@ class SqlConversations:
         self._seal = Seal(key)
 
     async def begin(self, lease: Lease, *, now: datetime) -> list[Exchange]:
-        """Takes the lease and returns what was said; begins the conversation unless it is there.
+        """Takes the lease, which lapses LEASE from now, and returns what was said; begins what is not there.
 
         Raises ConversationBusy or ConversationUnreadable.
         """
@@ -95,23 +98,39 @@ class SqlConversations:
                 raise ConversationBusy
             if row is not None and row.expires_at > at:
                 # It must not expire in the middle of its turn.
-                leased = {"holder": lease.holder, "busy_until": until, "expires_at": max(row.expires_at, until)}
+                leased = {
+                    "holder": lease.holder,
+                    "busy_until": to_unix_ms(now + LEASE),
+                    "expires_at": max(row.expires_at, until),
+                }
                 await connection.execute(update(CONVERSATIONS).where(is_it).values(leased))
                 return await self._said(connection, row)
             await connection.execute(delete(CONVERSATIONS).where(is_it))
             try:
-                await connection.execute(insert(CONVERSATIONS).values(_leased_row(lease, at)))
+                await connection.execute(insert(CONVERSATIONS).values(_leased_row(lease, now)))
             except IntegrityError:  # PostgreSQL: somebody has begun it just now
                 raise ConversationBusy from None
             return []
 
-    async def keep(self, lease: Lease, exchange: Exchange, agent_id: str, model: str) -> None:
-        """Adds the exchange within the bounds and ends the lease. Does nothing when the lease is not there any more."""
+    async def renew(self, holders: Collection[str], *, now: datetime) -> None:
+        """Those of these leases that are still theirs lapse LEASE from now."""
+        are_theirs = CONVERSATIONS.c.holder.in_(holders)
         async with self._database.writing() as connection:
-            held = select(*CONVERSATIONS.c).where(_is_held(lease)).with_for_update()
-            row = (await connection.execute(held)).one_or_none()
+            renewal = update(CONVERSATIONS).where(are_theirs).values(busy_until=to_unix_ms(now + LEASE))
+            await connection.execute(renewal)
+
+    async def keep(self, lease: Lease, exchange: Exchange, agent_id: str, model: str) -> None:
+        """Adds the exchange within the bounds and ends the lease; nothing is added to what was deleted meanwhile.
+
+        Raises ConversationOvertaken when the lease had lapsed and another one was taken.
+        """
+        async with self._database.writing() as connection:
+            found = select(*CONVERSATIONS.c).where(_is(lease.owner, lease.id)).with_for_update()
+            row = (await connection.execute(found)).one_or_none()
             if row is None:
                 return
+            if row.holder != lease.holder:
+                raise ConversationOvertaken
             exchanges = await self._add(connection, row, exchange)
             values = {
                 "agent_id": agent_id,
@@ -231,9 +250,9 @@ async def _drop_oldest(connection: AsyncConnection, owner: str, at: int) -> None
     await connection.execute(delete(CONVERSATIONS).where(CONVERSATIONS.c.number.in_(too_many), is_idle))
 
 
-def _leased_row(lease: Lease, at: int) -> dict[str, Any]:
-    """A conversation before its first answer. It expires with its lease."""
-    until = to_unix_ms(lease.until)
+def _leased_row(lease: Lease, now: datetime) -> dict[str, Any]:
+    """A conversation before its first answer."""
+    at = to_unix_ms(now)
     return {
         "number": new_id(),
         "owner": lease.owner,
@@ -244,9 +263,9 @@ def _leased_row(lease: Lease, at: int) -> dict[str, Any]:
         "exchanges": 0,
         "created_at": at,
         "updated_at": at,
-        "expires_at": until,
+        "expires_at": to_unix_ms(lease.until),
         "holder": lease.holder,
-        "busy_until": until,
+        "busy_until": to_unix_ms(now + LEASE),
     }
 
 

@@ -25,9 +25,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.application.idempotency import Record
+from orchestrator.application.leases import LEASE
 from orchestrator.domain.idempotency import (
     KEEP,
-    LEASE,
     MAX_KEYS_OF_USER,
     Answer,
     Failure,

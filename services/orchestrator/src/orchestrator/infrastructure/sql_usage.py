@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.budget import Account
 from orchestrator.infrastructure.sql_agents import METADATA
+from shared.background import beside
 from shared.database import Database, DatabaseUnavailable
 
 SAVE_EVERY_S = 0.25
@@ -54,13 +55,10 @@ class SqlUsage:
     @asynccontextmanager
     async def saving(self) -> AsyncIterator[None]:
         """Writes what was noted while the block runs, and the rest at its end."""
-        task = asyncio.create_task(self._save_always())
         try:
-            yield
+            async with beside(self._save_always):
+                yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
             with suppress(DatabaseUnavailable):  # the log has it; the record on the bus still knows the sums
                 await self._save()
 

@@ -30,7 +30,7 @@ from shared.contracts.openai import (
     EmbeddingsRequest,
     OpenAiMessage,
 )
-from shared.errors import ErrorCode, Malformed, PlatformError
+from shared.errors import ErrorCode, FieldError, InvalidFields, Malformed, PlatformError
 from shared.json import read_sound_json
 
 AUTO = "auto"
@@ -48,6 +48,16 @@ class ModelNotFound(PlatformError):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"There is no agent of the model {model}; GET /v1/models tells those that there are.")
+
+
+class ModelHasNoEmbeddings(InvalidFields):
+    """There are agents of this model, all of types that make no embeddings: trying again is of no use."""
+
+    reason = "no-embeddings"
+
+    def __init__(self, model: str) -> None:
+        error = FieldError("model", f"{model} is served by agents alone that make none")
+        super().__init__("This model has no embeddings.", errors=(error,))
 
 
 class RequestRefused(PlatformError):
@@ -76,7 +86,7 @@ def openai_endpoints(dispatching: Dispatching, pool: Pool, idempotency: Idempote
         await dispatching.admit(context)
         events = ChunkEvents(outlet, id=_id(context), created=int(time.time()), wants_usage=chat.wants_usage)
         with _refusals_told():
-            answered = await dispatching.stream(chat, await _choice(request.model), body, context, events)
+            answered = await dispatching.stream(chat, await _choice(request.model, embeds=False), body, context, events)
         assert isinstance(answered.answer, Completion)
         await events.end(answered.agent, answered.answer)
         return b""
@@ -109,7 +119,7 @@ def openai_endpoints(dispatching: Dispatching, pool: Pool, idempotency: Idempote
     ) -> bytes:
         async def work(claim: Claim | None) -> bytes:
             await dispatching.admit(context)
-            choice = await _choice(model)
+            choice = await _choice(model, embeds=order.embeds)
             begins = None if claim is None else claim.effect_begins
             with _refusals_told():
                 return written(await dispatching.answer(order, choice, body, context, begins))
@@ -121,11 +131,14 @@ def openai_endpoints(dispatching: Dispatching, pool: Pool, idempotency: Idempote
     async def list_models(_body: bytes, context: CallContext) -> bytes:
         return _models((await pool.current()).agents, models_of(context.principal))
 
-    async def _choice(model: str) -> Choice:
+    async def _choice(model: str, *, embeds: bool) -> Choice:
         if model == AUTO:
             return Choice()
-        if all(agent.model != model for agent in (await pool.current()).agents):
+        serving = [agent for agent in (await pool.current()).agents if agent.model == model]
+        if not serving:
             raise ModelNotFound(model)
+        if embeds and not any(agent.serves(model, (), embeds=True) for agent in serving):
+            raise ModelHasNoEmbeddings(model)
         return Choice(model=model)
 
     return [

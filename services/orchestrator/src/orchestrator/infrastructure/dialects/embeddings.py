@@ -4,10 +4,11 @@ from typing import Any, Protocol
 
 import orjson
 
+from orchestrator.application.upstreams import UpstreamFailure
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.chat import Embeddings, Inputs
 from orchestrator.infrastructure.dialects.options import HINTS, cannot, require_off
-from orchestrator.infrastructure.dialects.parts import count
+from orchestrator.infrastructure.dialects.parts import NOT_UNDERSTOOD, count
 
 _LARGEST = (2 - 2**-23) * 2.0**127
 """Of the numbers of 32 bits, as which clients may want them."""
@@ -64,6 +65,17 @@ class OllamaEmbeddings:
     def embeddings(self, answer: Any) -> Embeddings:
         """The vectors in the inputs' order."""
         return Embeddings([_vector(vector) for vector in answer["embeddings"]], count(answer.get("prompt_eval_count")))
+
+
+def embeddings_in(answer: bytes, dialect: EmbeddingDialect, inputs: Inputs) -> Embeddings:
+    """A vector for each of the inputs; raises UpstreamFailure for an answer that has others, or makes no sense."""
+    try:
+        embeddings = dialect.embeddings(orjson.loads(answer))
+    except NOT_UNDERSTOOD as error:
+        raise UpstreamFailure("its answer is not that of a model that makes embeddings") from error
+    if len(embeddings.vectors) != len(inputs.inputs):
+        raise UpstreamFailure("its answer has not an embedding for each input")
+    return embeddings
 
 
 def texts(inputs: Inputs, type: str) -> list[str]:

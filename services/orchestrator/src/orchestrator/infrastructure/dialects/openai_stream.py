@@ -50,8 +50,7 @@ class Chunks:
         require_few(choices)
         for choice in choices:
             index = choice.get("index", 0)
-            if index not in self._begun:
-                self._begun.add(index)
+            self._begun.add(index)
             if choice.get("finish_reason") is not None:
                 self._finished.add(index)
         return choices

@@ -11,6 +11,9 @@ from orchestrator.infrastructure.dialects.parts import require_said
 MAX_TEXT = 4 * 1024 * 1024
 """Bytes that a streamed answer may say, arguments of calls included: a dispatch tells all of them once more at its end,
 in one message of the bus."""
+MAX_STREAM_BYTES = 64 * 1024 * 1024
+"""A streamed answer of 200,000 tokens has about 50 MB, most of it the frames around them."""
+NO_MODELS_ANSWER = "its answer is not that of a model"
 NOT_OVER = "its answer ended before it was complete"
 
 

@@ -1,0 +1,249 @@
+"""How fast the audit log is when it is long: its start, verified pages, appends with receipts, and checkpoints.
+
+The log is made by the service's own code, without the service: sealed entries, tiles and a signed checkpoint.
+"""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import quantiles
+from typing import TypeVar
+
+import httpx
+
+from audit.application.knowledge import Knowledge
+from audit.application.tree import Tree
+from audit.domain.chain import Head
+from audit.domain.entry import Draft, Row, seal
+from audit.infrastructure.note_keys import NoteKeys
+from audit.infrastructure.sqlite_reader import SqliteLogReader
+from audit.infrastructure.sqlite_rows import COLUMNS
+from audit.infrastructure.sqlite_writer import SALTS_BYTES, SqliteLogWriter
+from shared.audit.appender import Appender
+from shared.bus import Bus, call_context, connect, write
+from shared.clock import utc_now
+from shared.contracts.audit import Action, Append, NewEntry, Outcome, Phase, append_contract
+from shared.ids import new_id
+from tests.bench.system import System
+
+PAGE = 100
+PAGES = 200
+SETTLE_S = 5.0
+ORIGIN = "peanut.local/audit"
+
+_AT_ONCE = 20_000
+_BATCH = 64
+_BATCHES_AT_ONCE = 8
+_APPENDERS = 64
+_CHECKPOINTS = 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLog:
+    """What was found; times in ms."""
+
+    entries: int
+    start_s: float
+    page_ms: dict[str, float]
+    filtered_page_ms: dict[str, float]
+    appends_per_second: float
+    """At the service, 64 in each call."""
+    receipts_per_second: float
+    """End to end: each entry by itself, 64 who wait."""
+    receipt_ms: dict[str, float]
+    checkpoint_ms: dict[str, float]
+    """From a receipt to a checkpoint that covers it."""
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class _Direct:
+    """A workshop that does the work at once."""
+
+    async def do(self, work: Callable[[], T]) -> T:
+        return work()
+
+
+def audit_log(data_dir: Path, *, upstream_port: int, entries: int, measured_s: float) -> AuditLog:
+    """Measure a log of so many entries."""
+    system = System(data_dir, upstream_port=upstream_port)
+    system.start()
+    key = system.api_key
+    system.stop()
+    fill(data_dir, entries)
+    try:
+        system.start()
+        return asyncio.run(_measured(system, data_dir, key, entries, measured_s))
+    finally:
+        system.stop()
+
+
+def fill(data_dir: Path, entries: int) -> None:
+    """Adds so many entries to the log, and has its tree follow."""
+    file = data_dir / "audit.db"
+    connection = sqlite3.connect(file)
+    connection.execute("PRAGMA synchronous = OFF")
+    head = Head(*connection.execute('SELECT "index", fingerprint FROM entries ORDER BY "index" DESC').fetchone())
+    insert = f"INSERT INTO entries ({COLUMNS}) VALUES ({', '.join('?' * 13)})"  # constants
+    for first in range(0, entries, _AT_ONCE):
+        with connection:
+            connection.executemany(insert, _rows(head, min(_AT_ONCE, entries - first)))
+        head = Head(*connection.execute('SELECT "index", fingerprint FROM entries ORDER BY "index" DESC').fetchone())
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    asyncio.run(_sign(file, NoteKeys(data_dir / "audit", ORIGIN)))
+
+
+def _rows(head: Head, count: int) -> Iterator[Row]:
+    for number in range(count):
+        row = seal(_draft(head.index + number), head, os.urandom(SALTS_BYTES))
+        head = row.head
+        yield row
+
+
+def _draft(number: int) -> Draft:
+    """A dispatch as the orchestrator records it."""
+    id = new_id()
+    return Draft(
+        source="orchestrator",
+        id=id,
+        request_id=id,
+        phase="outcome",
+        action="agent.request",
+        outcome="success" if number % 50 else "failure",
+        user_id=f"user-{number % 500}",
+        personal={"userEmail": "bench@peanut.local", "ipAddress": "192.0.2.7", "userAgent": "bench/1"},
+        resource_type="agent",
+        resource_id=f"agent-{number % 20}",
+        details={"status": 200, "promptTokens": 12, "completionTokens": 345, "latencyMs": 678},
+        timestamp=f"2026-11-{1 + number % 28:02}T10:37:25.123Z",
+    )
+
+
+async def _sign(file: Path, keys: NoteKeys) -> None:
+    writer = SqliteLogWriter(file)
+    tree = Tree(SqliteLogReader(file), writer, keys, _Direct(), Knowledge(), origin=ORIGIN)
+    while await tree.grow():
+        pass
+    writer.close()
+
+
+async def _measured(system: System, data_dir: Path, key: str, entries: int, measured_s: float) -> AuditLog:
+    headers = {"Authorization": f"Bearer {key}"}
+    async with (
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{system.port}", headers=headers, timeout=60) as client,
+        connect(
+            system.nats_url,
+            service="orchestrator",
+            instance="orchestrator-bench",
+            nkey_file=data_dir / "nats" / "orchestrator.nk",
+            on_lost=lambda: None,
+        ) as bus,
+    ):
+        await asyncio.sleep(SETTLE_S)
+        page_ms = await _pages(client, {})
+        filtered_ms = await _pages(client, {"outcome": "failure"})
+        appends = await _appends(bus, measured_s)
+        receipts, receipt_ms = await _receipts(bus, measured_s)
+        checkpoint_ms = await _checkpoints(client, bus)
+    return AuditLog(
+        entries=entries,
+        start_s=system.started_in_s,
+        page_ms=page_ms,
+        filtered_page_ms=filtered_ms,
+        appends_per_second=appends,
+        receipts_per_second=receipts,
+        receipt_ms=receipt_ms,
+        checkpoint_ms=checkpoint_ms,
+    )
+
+
+async def _pages(client: httpx.AsyncClient, wanted: dict[str, str]) -> dict[str, float]:
+    times: list[float] = []
+    for _ in range(PAGES):
+        began = time.perf_counter()
+        answer = await client.get("/api/v1/audit", params={**wanted, "limit": PAGE})
+        times.append((time.perf_counter() - began) * 1000)
+        if answer.status_code != 200 or answer.json()["integrity"]["status"] == "invalid":
+            raise RuntimeError(f"the log could not be read: {answer.text[:300]}")
+    return _spread(times)
+
+
+async def _appends(bus: Bus, seconds: float) -> float:
+    contract = append_contract("orchestrator")
+    until = time.monotonic() + seconds
+    done = 0
+
+    async def append() -> None:
+        nonlocal done
+        while time.monotonic() < until:
+            body = write(Append(entries=[_entry() for _ in range(_BATCH)]))
+            await bus.forward(contract, body, call_context(seconds=10))
+            done += _BATCH
+
+    began = time.monotonic()
+    await asyncio.gather(*(append() for _ in range(_BATCHES_AT_ONCE)))
+    return done / (time.monotonic() - began)
+
+
+async def _receipts(bus: Bus, seconds: float) -> tuple[float, dict[str, float]]:
+    appender = Appender(bus)
+    until = time.monotonic() + seconds
+    times: list[float] = []
+
+    async def append() -> None:
+        while (began := time.monotonic()) < until:
+            await appender.append(_entry())
+            times.append((time.monotonic() - began) * 1000)
+
+    began = time.monotonic()
+    await asyncio.gather(*(append() for _ in range(_APPENDERS)))
+    return len(times) / (time.monotonic() - began), _spread(times)
+
+
+async def _checkpoints(client: httpx.AsyncClient, bus: Bus) -> dict[str, float]:
+    appender = Appender(bus)
+    times: list[float] = []
+    for _ in range(_CHECKPOINTS):
+        receipt = await appender.append(_entry())
+        began = time.perf_counter()
+        while await _covered(client) <= receipt.index:  # noqa: ASYNC110  # another process signs
+            await asyncio.sleep(0.02)
+        times.append((time.perf_counter() - began) * 1000)
+    return _spread(times)
+
+
+async def _covered(client: httpx.AsyncClient) -> int:
+    """How many entries the newest checkpoint covers."""
+    return int((await client.get("/api/v1/audit/checkpoint")).text.split("\n")[1])
+
+
+def _entry() -> NewEntry:
+    id = new_id()
+    return NewEntry(
+        id=id,
+        request_id=id,
+        phase=Phase.OUTCOME,
+        action=Action.AGENT_REQUEST,
+        outcome=Outcome.SUCCESS,
+        user_id="user-1",
+        user_email="bench@peanut.local",
+        ip_address="192.0.2.7",
+        user_agent="bench/1",
+        resource_type="agent",
+        resource_id="agent-1",
+        details={"status": 200, "promptTokens": 12, "completionTokens": 345},
+        timestamp=utc_now(),
+    )
+
+
+def _spread(times: list[float]) -> dict[str, float]:
+    cuts = quantiles(times, n=100, method="inclusive")
+    return {"p50": cuts[49], "p99": cuts[98]}
