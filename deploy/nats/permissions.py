@@ -187,6 +187,7 @@ USERS = (
             audit.QUERY,
             audit_export.EXPORT,
             audit_export.FOLLOW,
+            audit.ERASE,
             audit_tree.GET_CHECKPOINT,
             audit_tree.PROVE_INCLUSION,
             audit_tree.PROVE_CONSISTENCY,
@@ -194,7 +195,12 @@ USERS = (
             *(health_contract(service) for service in SERVICES),
         ),
         asks_versions_of=(auth.IDENTITIES,),
-        hears=(events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED, audit_export.ENTRIES_COMMITTED),
+        hears=(
+            events.AGENT_HEALTH_CHANGED,
+            events.AGENT_CHANGED,
+            events.INTEGRITY_CHANGED,
+            audit_export.ENTRIES_COMMITTED,
+        ),
     ),
     BusUser(
         name="auth",
@@ -217,7 +223,7 @@ USERS = (
         name="audit",
         serves=True,
         calls=(witness.ADD_CHECKPOINT, witness.LAST_CHECKPOINT),
-        tells=(audit_export.ENTRIES_COMMITTED,),
+        tells=(events.INTEGRITY_CHANGED, audit_export.ENTRIES_COMMITTED),
     ),
     BusUser(name="witness", serves=True),
     BusUser(

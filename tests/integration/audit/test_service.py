@@ -9,9 +9,10 @@ import pytest
 
 from shared.audit import AuditTrail, AuditUnavailable, Change, Resource, open_trail
 from shared.audit.appender import Appender
-from shared.bus import NOTHING, Bus, call_context
+from shared.bus import NOTHING, Bus, call_context, read
 from shared.clock import utc_now
 from shared.contracts.audit import QUERY, Action, NewEntry, Outcome, Phase, Query, Receipt
+from shared.contracts.events import INTEGRITY_CHANGED, IntegrityChanged
 from shared.contracts.health import health_contract
 from shared.errors import PlatformError
 from shared.ids import new_id
@@ -182,6 +183,8 @@ async def test_a_tampered_log_is_called_so_on_the_next_query_and_makes_the_servi
     nats: Nats, audit: Installation
 ) -> None:
     async with trail_of(nats, "auth", audit.data) as (_, trail), bus_as(nats, "edge") as edge:
+        told: asyncio.Queue[bytes] = asyncio.Queue()
+        await edge.subscribe(INTEGRITY_CHANGED.subject, told.put)
         await change(trail)
         raw = audit.log.with_name("audit.db-wal").read_bytes()
         assert b'"weight":1' in raw
@@ -190,5 +193,10 @@ async def test_a_tampered_log_is_called_so_on_the_next_query_and_makes_the_servi
         page = await edge.call(QUERY, Query(), by(Role.ADMIN))
         health = await edge.call(health_contract("audit"), NOTHING, call_context(seconds=5))
 
+        async with asyncio.timeout(10):
+            alarm = read(IntegrityChanged, await told.get())
+
+    assert (alarm.valid, alarm.first_bad_index) == (False, 0)
+    assert told.empty()
     assert (page.integrity_valid, page.integrity.first_bad_index) == (False, 0)
     assert (health.healthy, "entry 0" in health.message) == (False, True)

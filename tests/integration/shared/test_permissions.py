@@ -37,7 +37,12 @@ from tests.waiting import until
 SERVICES = ("edge", "auth", "orchestrator", "audit", "witness")
 NAMES = (*SERVICES, "operator")
 VERSIONS = (auth.IDENTITIES, orchestrator.AGENTS)
-EVENTS = (events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED, audit_export.ENTRIES_COMMITTED)
+EVENTS = (
+    events.AGENT_HEALTH_CHANGED,
+    events.AGENT_CHANGED,
+    events.INTEGRITY_CHANGED,
+    audit_export.ENTRIES_COMMITTED,
+)
 CONTRACTS = (
     *(
         value

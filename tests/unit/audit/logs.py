@@ -9,9 +9,13 @@ from typing import Any, TypeVar
 
 from audit.domain.chain import EMPTY, Head
 from audit.domain.entry import Draft
+from audit.domain.tree import RightEdge
 from audit.infrastructure.sqlite_writer import SqliteLogWriter
 from shared.ids import new_id
 from shared.migrations import migrate
+from shared.tlog.checkpoints import Checkpoint
+from shared.tlog.merkle import leaf_hash
+from shared.tlog.notes import Signer, note_of
 
 T = TypeVar("T")
 
@@ -62,6 +66,24 @@ def stored(file: Path, sql: str, *values: object) -> list[Any]:
         return connection.execute(sql, values).fetchall()
     finally:
         connection.close()
+
+
+KEY = Signer.generate("peanut.local/audit")
+"""Signs the checkpoints of logs in tests."""
+
+
+def sign(file: Path, size: int | None = None) -> Checkpoint:
+    """Grows the tree over the log, or its first entries, and signs it, as the service does."""
+    connection = sqlite3.connect(file)
+    with connection:
+        prints = connection.execute('SELECT fingerprint FROM entries ORDER BY "index" LIMIT ?', (size or -1,))
+        edge, tiles = RightEdge().appended([leaf_hash(fingerprint) for (fingerprint,) in prints])
+        checkpoint = Checkpoint(KEY.name, edge.size, edge.root)
+        note = note_of(checkpoint.text, KEY.sign(checkpoint.text))
+        connection.executemany("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", tiles)
+        connection.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, 0)", (edge.size, note))
+    connection.close()
+    return checkpoint
 
 
 class Threads:

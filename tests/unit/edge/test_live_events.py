@@ -15,7 +15,15 @@ from edge.listeners import Listeners
 from edge.live_events import MAX_WAITING, OPENING, Listener, LiveEvents
 from edge.routes.hot import hot_routes
 from shared.bus import Bus, write
-from shared.contracts.events import AGENT_CHANGED, AGENT_HEALTH_CHANGED, AgentChange, AgentChanged, AgentHealthChanged
+from shared.contracts.events import (
+    AGENT_CHANGED,
+    AGENT_HEALTH_CHANGED,
+    INTEGRITY_CHANGED,
+    AgentChange,
+    AgentChanged,
+    AgentHealthChanged,
+    IntegrityChanged,
+)
 from shared.contracts.orchestrator import AgentStatus
 from shared.errors import Forbidden
 from tests.integration.leaving import Leave, close, half_close, reset
@@ -122,6 +130,19 @@ async def test_whoever_listens_hears_what_happens() -> None:
         "previousStatus": "online",
         "details": "gone",
     }
+
+
+async def test_what_replicas_find_of_the_audit_log_is_an_alarm_once() -> None:
+    def finds(first_bad: int | None) -> bytes:
+        return write(IntegrityChanged(timestamp=NOON, valid=first_bad is None, first_bad_index=first_bad))
+
+    async with world() as here, listening(here.port) as client:
+        for first_bad in (None, 7, 7, 3, None, None, 7):
+            await here.happens(finds(first_bad), INTEGRITY_CHANGED.subject)
+        heard = [await client.event() for _ in range(4)]
+
+    told = [(event["event"], orjson.loads(event["data"])["firstBadIndex"]) for event in heard]
+    assert told == [("audit.alarm", 7), ("audit.alarm", 3), ("audit.recovered", None), ("audit.alarm", 7)]
 
 
 async def test_what_each_replica_sees_of_an_agent_is_told_once() -> None:

@@ -3,14 +3,17 @@
 import logging
 from functools import partial
 
+from audit.application.alarms import Alarms
 from audit.application.appends import Appends
 from audit.application.checkpointing import Checkpointer
 from audit.application.concluding import Concluder
+from audit.application.erasures import Erasures
 from audit.application.exporting import Exports
 from audit.application.following import Follows, Herald
 from audit.application.health import Health
 from audit.application.key_changes import KeyChanges
 from audit.application.knowledge import Knowledge
+from audit.application.ports import KeysUnusable
 from audit.application.queries import Queries
 from audit.application.room import Room
 from audit.application.scrubbing import Scrubber
@@ -31,6 +34,7 @@ from shared.contracts.audit_export import ENTRIES_COMMITTED, EntriesCommitted
 from shared.logging import configure_logging
 from shared.process import Stop
 from shared.settings import load
+from shared.tlog.notes import Verifier
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +44,8 @@ async def main(stop: Stop) -> None:
     settings = load(AuditSettings)
     instance = settings.instance_of("audit")
     configure_logging("audit", instance, settings.log_level)
-    knowledge = Knowledge()
+    keys = NoteKeys(settings.key_folder, settings.audit_origin)
+    knowledge = Knowledge(_verifiers(keys))
     reader = SqliteLogReader(settings.log_file)
     with open_worker() as worker:
         async with (
@@ -55,7 +60,6 @@ async def main(stop: Stop) -> None:
         ):
             appends = Appends(writer, knowledge)
             scrubber = Scrubber(reader, knowledge, worker)
-            keys = NoteKeys(settings.key_folder, settings.audit_origin)
             tree = Tree(reader, writer, keys, worker, knowledge, origin=settings.audit_origin)
             witnessing = Witnessing(
                 BusWitness(bus), tree, origin=settings.audit_origin, contradicted=knowledge.contradicted
@@ -67,6 +71,7 @@ async def main(stop: Stop) -> None:
                 await bus.publish(ENTRIES_COMMITTED.subject, write(EntriesCommitted(last_index=last_index)))
 
             async with (
+                Alarms(knowledge, bus.publish).running(),
                 scrubber.running(),
                 Concluder(appends, writer).running(),
                 Checkpointer(tree, knowledge).running(),
@@ -75,13 +80,23 @@ async def main(stop: Stop) -> None:
                 Herald(knowledge, tell_growth).running(),
             ):
                 queries = Queries(reader, knowledge, worker, scrubber)
+                erasures = Erasures(reader, writer, appends, worker)
                 state = Health(
                     appends, knowledge, Room(partial(used_share, settings.log_file.parent)), tree, witnessing
                 )
                 await bus.serve(
-                    *endpoints(appends, queries, tree, state),
+                    *endpoints(appends, queries, erasures, state),
                     *tree_endpoints(tree, KeyChanges(tree, keys, appends)),
                     *export_endpoints(exports, Follows(reader, worker)),
                 )
                 _log.info("ready")
                 await stop.wait()
+
+
+def _verifiers(keys: NoteKeys) -> list[Verifier]:
+    """Whose checkpoints count. Without keys none does: the log cannot be called valid, and goes on recording."""
+    try:
+        return [keys.current().verifier, *keys.retired()]
+    except KeysUnusable as error:
+        _log.error("keys_unusable", extra={"cause": error.detail})
+        return []

@@ -16,9 +16,11 @@ from shared.bus import Bus, Message, read, write
 from shared.contracts.events import (
     AGENT_CHANGED,
     AGENT_HEALTH_CHANGED,
+    INTEGRITY_CHANGED,
     AgentChanged,
     AgentHealthChanged,
     Event,
+    IntegrityChanged,
     StreamDropped,
     StreamEnded,
 )
@@ -104,11 +106,14 @@ class LiveEvents:
         self._listeners: set[Listener] = set()
         self._statuses: dict[str, AgentStatus] = {}
         """What was told last of each agent."""
+        self._first_bad: int | None = None
+        """What was told last of the audit log."""
 
     async def start(self) -> None:
         """Hears from now on what happens."""
         await self._hear(AGENT_HEALTH_CHANGED, self._name_of_health)
         await self._hear(AGENT_CHANGED, _name_of_change)
+        await self._hear(INTEGRITY_CHANGED, self._name_of_integrity)
 
     def heard_by(self, request: Request, known: Known) -> Streamed:
         """The stream of what happens from now on, for this caller."""
@@ -152,6 +157,13 @@ class LiveEvents:
             self._statuses.clear()
         self._statuses[message.agent_id] = message.status
         return "agent.health_changed"
+
+    def _name_of_integrity(self, message: IntegrityChanged) -> str | None:
+        """None for what is no news: each replica of the audit service tells what it finds, and most find the same."""
+        if message.first_bad_index == self._first_bad:
+            return None
+        self._first_bad = message.first_bad_index
+        return "audit.recovered" if message.valid else "audit.alarm"
 
 
 def _name_of_change(message: AgentChanged) -> str:

@@ -1,11 +1,11 @@
 """What the audit service answers: appends with receipts, and queries."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from shared.bus import Contract, Kind, Message, Moment
+from shared.bus import Contract, HttpMessage, Kind, Message, Moment
 
 
 class Action(StrEnum):
@@ -39,6 +39,7 @@ class Action(StrEnum):
     AGENT_REQUEST = "agent.request"
     CONVERSATION_DELETED = "conversation.deleted"
     REQUEST_REFUSED = "request.refused"
+    AUDIT_PERSONAL_ERASED = "audit.personal_erased"
     AUDIT_KEY_CHANGED = "audit.key_changed"
     AUDIT_EXPORTED = "audit.exported"
 
@@ -123,6 +124,9 @@ class Query(Message):
     verify: Literal["full"] | None = None
 
 
+PersonalField = Literal["ipAddress", "userAgent", "userEmail"]
+
+
 class Entry(Message):
     """An entry as it stands in the log, forged or not. The first one's `previous_fingerprint` is GENESIS."""
 
@@ -143,6 +147,8 @@ class Entry(Message):
     timestamp: str
     previous_fingerprint: str
     fingerprint: str
+    erased: list[PersonalField] = Field(default_factory=list)
+    """Personal fields whose values are gone: erased, as long as the log is valid."""
 
 
 class Integrity(Message):
@@ -167,4 +173,36 @@ class Page(Message):
     integrity: Integrity
 
 
+class Erase(HttpMessage):
+    """Whose e-mail address, IP addresses and user agents are to be erased from all entries until now.
+
+    By `user_id` the entries of that user; by `email`, in whatever case, those that name this address, such as failed
+    log-ins, which have no user. Both together: either.
+    """
+
+    user_id: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    email: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
+        default=None, examples=["ada@example.org"]
+    )
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Self:
+        if self.user_id is None and self.email is None:
+            raise ValueError("give userId, email or both")
+        return self
+
+
+class Erased(Message):
+    """What was erased: `fields` values in `entries` entries, and the receipts of the entries that say so.
+
+    `left` entries were not touched: what stands in them is not what was written, and is evidence.
+    """
+
+    entries: int
+    fields: int
+    left: int
+    receipts: list[Receipt]
+
+
 QUERY = Contract("audit.entry.query", Query, Page, Kind.READ)
+ERASE = Contract("audit.personal.erase", Erase, Erased, Kind.CHANGE)

@@ -46,6 +46,14 @@ class AgentChanged(Message):
     change: AgentChange
 
 
+class IntegrityChanged(Message):
+    """The audit log is no longer what was written, from that entry on; or it is again."""
+
+    timestamp: Moment
+    valid: bool
+    first_bad_index: int | None
+
+
 class StreamDropped(Message):
     """How many events a listener has missed since the last one it got: it does not read fast enough."""
 
@@ -61,3 +69,4 @@ class StreamEnded(Message):
 
 AGENT_HEALTH_CHANGED = Event("orchestrator.agent_health_changed", AgentHealthChanged)
 AGENT_CHANGED = Event("orchestrator.agent_changed", AgentChanged)
+INTEGRITY_CHANGED = Event("audit.integrity_changed", IntegrityChanged)

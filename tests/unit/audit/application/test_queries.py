@@ -11,10 +11,13 @@ from audit.application.knowledge import Knowledge, Status
 from audit.application.ports import Filters, LogUnavailable
 from audit.application.queries import Answer, Queries
 from audit.application.scrubbing import Scrubber
+from audit.domain.chain import Head
+from audit.domain.entry import seal
 from audit.infrastructure.sqlite_reader import SqliteLogReader, SqliteSnapshot
+from audit.infrastructure.sqlite_rows import COLUMNS
 from shared.errors import Forbidden
 from shared.principal import Principal, PrincipalKind, Role
-from tests.unit.audit.logs import Threads, draft, fill, forge
+from tests.unit.audit.logs import KEY, Threads, draft, fill, forge, sign, stored
 
 
 def person(role: Role) -> Principal:
@@ -37,7 +40,7 @@ class World:
     def __init__(self, file: Path, workshop: Threads) -> None:
         self.file = file
         self.reader = CountingReader(file)
-        self.knowledge = Knowledge()
+        self.knowledge = Knowledge([KEY.verifier])
         self.scrubber = Scrubber(self.reader, self.knowledge, workshop)
         self.queries = Queries(self.reader, self.knowledge, workshop, self.scrubber)
 
@@ -216,34 +219,80 @@ async def test_concurrent_queries_share_a_verification_that_began_after_they_cam
     assert world.reader.snapshots == 1
 
 
+async def signed_and_scrubbed(world: World, users: int = 1) -> None:
+    """300 entries, of which each has another user than the ones before and after it, if there is more than one."""
+    await fill(world.file, [draft(user_id=f"user-{number % users}") for number in range(300)])
+    sign(world.file, 290)
+    await world.scrubber.scrub()
+
+
 @pytest.mark.usefixtures("long_from_20")
 async def test_a_long_log_is_verified_where_it_is_shown_and_where_it_is_new(world: World) -> None:
-    await fill(world.file, 100)
-    await world.scrubber.catch_up()
+    await signed_and_scrubbed(world)
     assert (await world.find(page(1, 10))).status is Status.VALID
 
-    await fill(world.file, 15)
+    await fill(world.file, 5)
     answer = await world.find(page(1, 10))
 
-    assert (answer.status, answer.verified, answer.found.total) == (Status.VALID, 115, 115)
+    assert (answer.status, answer.verified, answer.found.total) == (Status.VALID, 305, 305)
+    assert answer.checkpoint is not None
+    assert answer.checkpoint.startswith("peanut.local/audit\n290\n")
 
 
 @pytest.mark.usefixtures("long_from_20")
-@pytest.mark.parametrize("place", [0, 15, 16, 50, 99])
+@pytest.mark.parametrize("place", [0, 15, 16, 255, 256, 289, 290, 299])
 async def test_a_forged_entry_of_a_long_log_is_seen_when_it_is_shown(world: World, place: int) -> None:
-    await fill(world.file, [draft(user_id="bob" if number == place else "ann") for number in range(100)])
-    await world.scrubber.catch_up()
-    forge(world.file, TO_201 + "WHERE user_id = 'bob'")
+    await signed_and_scrubbed(world, users=300)
+    forge(world.file, TO_201 + "WHERE user_id = ?", f"user-{place}")
 
-    answer = await world.find(page(filters={"user_id": "bob"}))
+    answer = await world.find(page(filters={"user_id": f"user-{place}"}))
 
     assert (answer.status, answer.first_bad) == (Status.INVALID, place)
 
 
 @pytest.mark.usefixtures("long_from_20")
+@pytest.mark.parametrize("place", [0, 100, 255])
+async def test_an_entry_that_is_another_with_its_own_fingerprint_is_not_in_the_tree(world: World, place: int) -> None:
+    await signed_and_scrubbed(world, users=300)
+    (before,) = stored(
+        world.file, 'SELECT coalesce(max(fingerprint), zeroblob(32)) FROM entries WHERE "index" = ?', place - 1
+    )
+    other = seal(draft(user_id="eve"), Head(place - 1, *before), bytes(48))
+    forge(world.file, 'DELETE FROM entries WHERE "index" = ?', place)
+    forge(world.file, f"INSERT INTO entries ({COLUMNS}) VALUES ({', '.join('?' * 13)})", *other)
+
+    answer = await world.find(page(filters={"user_id": "eve"}))
+
+    assert (answer.status, answer.first_bad) == (Status.INVALID, place)
+
+
+@pytest.mark.usefixtures("long_from_20")
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE tiles SET hashes = zeroblob(8192) WHERE level = 0",
+        "UPDATE tiles SET hashes = zeroblob(32) WHERE level = 1",
+        "DELETE FROM tiles WHERE level = 0",
+        "DELETE FROM tiles WHERE level = 1",
+        "UPDATE tiles SET hashes = CAST(hashes AS TEXT) WHERE level = 1",
+        "DELETE FROM checkpoints",
+        "UPDATE checkpoints SET note = replace(note, '290', '289')",
+        "UPDATE checkpoints SET size = 1000",
+        "UPDATE checkpoints SET note = x'00'",
+    ],
+)
+async def test_a_long_log_whose_tree_was_altered_is_not_called_valid(world: World, sql: str) -> None:
+    await signed_and_scrubbed(world)
+    forge(world.file, sql)
+
+    answer = await world.find(page(6, 50))
+
+    assert answer.status is Status.INVALID
+
+
+@pytest.mark.usefixtures("long_from_20")
 async def test_a_forged_entry_of_a_long_log_that_nobody_looks_at_is_found_by_the_scrubber(world: World) -> None:
-    await fill(world.file, 100)
-    await world.scrubber.catch_up()
+    await signed_and_scrubbed(world)
     forge(world.file, TO_201 + 'WHERE "index" = 40')
     assert (await world.find(page(1, 5))).status is Status.VALID
 
@@ -259,8 +308,7 @@ async def test_a_forged_entry_of_a_long_log_that_nobody_looks_at_is_found_by_the
 
 @pytest.mark.usefixtures("long_from_20")
 async def test_the_whole_of_a_long_log_is_verified_at_once_on_demand(world: World) -> None:
-    await fill(world.file, 100)
-    await world.scrubber.catch_up()
+    await signed_and_scrubbed(world)
     forge(world.file, TO_201 + 'WHERE "index" = 40')
 
     answer = await world.find(page(1, 5), full=True)
@@ -269,10 +317,9 @@ async def test_the_whole_of_a_long_log_is_verified_at_once_on_demand(world: Worl
 
 
 @pytest.mark.usefixtures("long_from_20")
-@pytest.mark.parametrize("left", [99, 60, 21, 0])
+@pytest.mark.parametrize("left", [299, 260, 256, 21, 0])
 async def test_a_truncated_long_log_is_seen_by_the_next_query(world: World, left: int) -> None:
-    await fill(world.file, 100)
-    await world.scrubber.catch_up()
+    await signed_and_scrubbed(world)
     forge(world.file, 'DELETE FROM entries WHERE "index" >= ?', left)
 
     answer = await world.find(page(1, 5))
@@ -285,19 +332,37 @@ async def test_a_long_log_is_not_called_valid_before_it_was_verified(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("audit.application.queries.FIRST_PASS_WITHIN_S", 0.15)
-    await fill(world.file, 100)
+    await fill(world.file, 300)
+    sign(world.file)
 
     early = await world.find(page(1, 5))
-    await world.scrubber.catch_up()
+    await world.scrubber.scrub()
     later = await world.find(page(1, 5))
 
     assert (early.status, early.verified, early.scrub_age) == (Status.VERIFYING, 0, None)
-    assert (later.status, later.verified) == (Status.VALID, 100)
+    assert (later.status, later.verified) == (Status.VALID, 300)
+
+
+@pytest.mark.usefixtures("long_from_20")
+async def test_what_no_checkpoint_covers_of_a_long_log_is_left_to_the_scrubber(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.application.queries.FIRST_PASS_WITHIN_S", 0.15)
+    await signed_and_scrubbed(world)
+    await fill(world.file, 30)
+
+    behind = await world.find(page(1, 5))
+    sign(world.file)
+    signed = await world.find(page(1, 5))
+
+    assert behind.status is Status.VERIFYING
+    assert (signed.status, signed.verified) == (Status.VALID, 330)
 
 
 @pytest.mark.usefixtures("long_from_20")
 async def test_a_query_waits_for_the_first_verification_of_a_long_log(world: World) -> None:
-    await fill(world.file, 100)
+    await fill(world.file, 300)
+    sign(world.file)
     async with world.scrubber.running():
         answer = await world.find(page(1, 5))
 

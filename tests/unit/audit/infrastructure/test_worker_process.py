@@ -10,8 +10,8 @@ import pytest
 
 from audit.application.inspection import look_at_stretch
 from audit.application.ports import LogUnavailable
-from audit.domain.chain import EMPTY
-from audit.domain.verification import Anchors
+from audit.application.signing import Known
+from audit.domain.verification import NOTHING
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 from audit.infrastructure.worker_process import open_worker
 from tests.unit.audit.logs import fill
@@ -21,11 +21,11 @@ async def test_a_log_is_verified_in_another_process_of_lower_priority(log_file: 
     places = await fill(log_file, 40)
     reader = SqliteLogReader(log_file)
     with open_worker() as worker:
-        findings = await worker.do(partial(look_at_stretch, reader, EMPTY, Anchors(), places[-1], 100))
+        findings = await worker.do(partial(look_at_stretch, reader, NOTHING, Known(seen=places[-1]), 100))
         elsewhere = await worker.do(os.getpid)
         niceness = await worker.do(partial(os.nice, 0))
 
-    assert (findings.head, findings.first_bad, findings.whole, findings.sound) == (places[-1], None, True, places)
+    assert (findings.prefix.head, findings.first_bad, findings.whole) == (places[-1], None, True)
     assert elsewhere != os.getpid()
     assert niceness > os.nice(0)
 
@@ -33,7 +33,7 @@ async def test_a_log_is_verified_in_another_process_of_lower_priority(log_file: 
 async def test_what_fails_there_fails_here(log_file: Path) -> None:
     reader = SqliteLogReader(log_file.with_name("none"))
     with open_worker() as worker, pytest.raises(LogUnavailable):
-        await worker.do(partial(look_at_stretch, reader, EMPTY, Anchors(), EMPTY, 100))
+        await worker.do(partial(look_at_stretch, reader, NOTHING, Known(), 100))
 
 
 async def test_a_worker_that_is_killed_is_replaced() -> None:

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from audit.application.appends import Appends
+from audit.application.erasures import Erasures
 from audit.application.health import Health
 from audit.application.knowledge import Knowledge
 from audit.application.queries import Queries
@@ -49,7 +50,8 @@ async def door(log_file: Path, workshop: Threads) -> Any:
         reader = SqliteLogReader(log_file)
         queries = Queries(reader, knowledge, workshop, Scrubber(reader, knowledge, workshop))
         tree = Tree(reader, writer, keys, workshop, knowledge, origin="peanut.local/audit")
-        made = endpoints(appends, queries, tree, Health(appends, knowledge, Room(lambda: 0.5), tree))
+        erasures = Erasures(reader, writer, appends, workshop)
+        made = endpoints(appends, queries, erasures, Health(appends, knowledge, Room(lambda: 0.5), tree))
         yield Door({endpoint.subject: endpoint.answer for endpoint in made}, log_file)
 
 
@@ -91,6 +93,7 @@ async def test_an_entry_goes_in_with_a_receipt_and_comes_out_whole(door: Door) -
         "timestamp": "2026-11-22T10:37:25.123Z",
         "previousFingerprint": "GENESIS",
         "fingerprint": shown["fingerprint"],
+        "erased": [],
     }
     assert {name: answer[name] for name in ("total", "page", "limit", "pages", "integrityValid")} == {
         "total": 1,

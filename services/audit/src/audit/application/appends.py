@@ -45,6 +45,19 @@ class Appends:
             self._committer = asyncio.create_task(self._commit_all())
         return await waiting.places
 
+    def learn(self, commit: Commit) -> list[Head]:
+        """Takes note of what was committed; returns the places of the entries."""
+        if commit.as_remembered:
+            self._knowledge.committed(commit.after)
+        else:  # go on recording, on what is left: the record of what happens now matters most after a forgery
+            self._knowledge.found_bad(min(commit.before.index + 1, self._knowledge.seen.index))
+        return commit.places
+
+    @property
+    def seen(self) -> Head:
+        """The last entry that is known to be committed."""
+        return self._knowledge.seen
+
     async def _commit_all(self) -> None:
         while self._waiting:
             group = self._next_group()
@@ -72,15 +85,8 @@ class Appends:
         drafts = [draft for waiting in group for draft in waiting.drafts]
         if not drafts:
             await self._writer.try_writing()
-        places = iter(self._learn(await self._writer.commit(drafts, self._knowledge.seen)) if drafts else ())
+        places = iter(self.learn(await self._writer.commit(drafts, self._knowledge.seen)) if drafts else ())
         for waiting in group:
             own = [next(places) for _ in waiting.drafts]
             if not waiting.places.done():
                 waiting.places.set_result(own)
-
-    def _learn(self, commit: Commit) -> list[Head]:
-        if commit.as_remembered:
-            self._knowledge.committed(commit.after)
-        else:  # go on recording, on what is left: the record of what happens now matters most after a forgery
-            self._knowledge.found_bad(min(commit.before.index + 1, self._knowledge.seen.index))
-        return commit.places

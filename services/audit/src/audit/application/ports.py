@@ -50,6 +50,19 @@ class Commit:
     as_remembered: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ErasedPart:
+    """Values that were taken, `fields` in `entries` entries, with the entry that names these; None when there are none.
+
+    `left` entries have values that are not those that were written.
+    """
+
+    commit: Commit | None = None
+    entries: int = 0
+    fields: int = 0
+    left: int = 0
+
+
 class LogWriter(Protocol):
     """Writes entries. Several processes may write to one log; the chain has no gap and no fork."""
 
@@ -61,6 +74,18 @@ class LogWriter(Protocol):
 
     async def overdue(self, before: int, limit: int) -> list[Row]:
         """Intents without an outcome that should have had one before that moment (Unix ms)."""
+
+
+class LogEraser(Protocol):
+    """Takes personal values out of the log. Everything raises LogUnavailable."""
+
+    async def erase(self, indexes: Sequence[int], draft: Callable[[Sequence[int]], Draft], seen: Head) -> ErasedPart:
+        """Takes the personal values of those entries that still have them, in one transaction with the entry drafted
+        for these. After a failure nothing was taken.
+        """
+
+    async def forget(self) -> None:
+        """Returns once no byte of what was erased is left in the log's files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +120,8 @@ class Snapshot(Protocol):
     def rows(self, first: int, last: int) -> Iterator[Row]:
         """The entries from `first` to `last` in order, both included."""
 
-    def total(self, filters: Filters) -> int:
-        """How many entries match."""
+    def total(self, filters: Filters, after: int = -1) -> int:
+        """How many of the entries after that index match."""
 
     def newest(self, filters: Filters, limit: int, offset: int) -> list[Row]:
         """Matching entries, newest first."""
@@ -115,6 +140,17 @@ class Snapshot(Protocol):
 
     def checkpoint_of(self, size: int) -> StoredCheckpoint | None:
         """The stored checkpoint of the tree of so many entries, if there is one. Nothing of it has been verified."""
+
+    def digest(self, first: int, last: int) -> bytes:
+        """A hash over all that is stored of the entries from `first` to `last`, and over their full tiles of leaves."""
+
+    def erasure_of(self, index: int) -> int | None:
+        """The index of the entry that is said to have erased this one's personal values."""
+
+    def of_person(self, user_id: str, email: str, first: int, last: int) -> list[int]:
+        """Those of the entries from `first` to `last` that have personal values and are of this user, or name this
+        e-mail address, in whatever case. Either may be empty; then it finds nothing.
+        """
 
 
 class LogReader(Protocol):

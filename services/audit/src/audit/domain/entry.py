@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from struct import error as struct_error
 from typing import Any, NamedTuple
 
+import orjson
+
 from audit.domain.canonical import canonical
 from audit.domain.chain import Head, fingerprint
-from audit.domain.personal import commitments_to, conceal
+from audit.domain.personal import PERSONAL_FIELDS, commitments_to, conceal
 
 
 class Draft(NamedTuple):
@@ -95,15 +97,42 @@ def seal(draft: Draft, previous: Head, salts: bytes) -> Row:
 
 
 def follows(row: Row, previous: Head) -> bool:
-    """Whether the row is, to the bit, an entry that was written after `previous`."""
+    """Whether the row is, to the bit, an entry that was written after `previous`, with all its personal values."""
+    return _follows(row, previous, {})
+
+
+def lacking(row: Row, previous: Head) -> frozenset[str] | None:
+    """The personal fields whose values are gone from an entry that was written after `previous`; None for any other."""
     try:
-        return row[0] == previous[0] + 1 and row[1] == fingerprint(row[0], previous[1], row[2]) and _says_the_same(row)
+        body, beside = orjson.loads(row.body), orjson.loads(row.personal)
+        gone = {field: body[field] for field in PERSONAL_FIELDS if body[field] and field not in beside}
+    except (ValueError, TypeError, KeyError):
+        return None
+    return frozenset(gone) if _follows(row, previous, gone) else None
+
+
+def has_its_values(row: Row) -> bool:
+    """Whether the values beside the body are those that it has commitments to: all of them, as they were written."""
+    try:
+        body = orjson.loads(row.body)
+        return [body[field] for field in PERSONAL_FIELDS] == list(commitments_to(row.index, row.personal))
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
+def _follows(row: Row, previous: Head, gone: Mapping[str, str]) -> bool:
+    try:
+        return (
+            row[0] == previous[0] + 1
+            and row[1] == fingerprint(row[0], previous[1], row[2])
+            and _says_the_same(row, gone)
+        )
     except (ValueError, TypeError, KeyError, AttributeError, struct_error):
         return False  # what does not even have the form of an entry
 
 
-def _says_the_same(row: Row) -> bool:
-    """Whether the hashed body holds what stands beside it.
+def _says_the_same(row: Row, gone: Mapping[str, str]) -> bool:
+    """Whether the hashed body holds what stands beside it, and the commitments to the values that are gone.
 
     Compared as bytes around the two members that stand nowhere else, `details` and `source`: a canonical body has one
     form, and parsing it would take longer than everything else together.
@@ -111,7 +140,7 @@ def _says_the_same(row: Row) -> bool:
     index, _, body, personal, id, phase, request_id, action, outcome, user_id, resource_type, resource_id, timestamp = (
         row
     )
-    ip_address, user_agent, user_email = commitments_to(index, personal)
+    ip_address, user_agent, user_email = commitments_to(index, personal, gone)
     middle = canonical(
         {
             "id": id,

@@ -3,11 +3,15 @@
 import struct
 from collections.abc import Mapping
 from hashlib import sha256
+from types import MappingProxyType
 
 import orjson
 
 PERSONAL_FIELDS = ("ipAddress", "userAgent", "userEmail")
 SALT_BYTES = 16
+NO_VALUES = "{}"
+"""What stands beside a body that has no personal values, or none any more."""
+NOTHING_GONE: Mapping[str, str] = MappingProxyType({})
 
 _DOMAIN = b"peanut-audit/personal/v1\0"
 _INDEX = struct.Struct(">Q")
@@ -41,24 +45,24 @@ def conceal(index: int, values: Mapping[str, str], salts: bytes) -> tuple[dict[s
     return commitments, orjson.dumps(beside).decode()
 
 
-def commitments_to(index: int, beside: str) -> tuple[str, ...]:
+def commitments_to(index: int, beside: str, gone: Mapping[str, str] = NOTHING_GONE) -> tuple[str, ...]:
     """The commitments that a body must hold when these values stand beside it, in the order of PERSONAL_FIELDS.
 
-    Raises ValueError, TypeError or KeyError for anything but what `conceal` has made.
+    `gone` are the commitments to values that stood there once. Raises ValueError, TypeError or KeyError for anything
+    but what `conceal` has made.
     """
     values = orjson.loads(beside)
-    if orjson.dumps(values).decode() != beside:
-        raise ValueError("not as it was written")
     found: list[str] = []
+    written: dict[str, dict[str, str]] = {}
     for field in PERSONAL_FIELDS:
-        given = values.pop(field, None)
-        if given is None:
-            found.append("")
+        if field not in values:
+            found.append(gone.get(field, ""))
             continue
-        salt, value = bytes.fromhex(given["salt"]), given["value"]
-        if len(given) != 2 or len(salt) != SALT_BYTES or salt.hex() != given["salt"] or not value:
-            raise ValueError("not as it was written")
+        salt, value = bytes.fromhex(values[field]["salt"]), values[field]["value"]
         found.append(commitment(index, field, salt, value))
-    if values:
-        raise ValueError("nothing else stands beside a body")
+        written[field] = {"salt": salt.hex(), "value": value}
+        if len(salt) != SALT_BYTES or not value:
+            raise ValueError("not as it was written")
+    if orjson.dumps(written).decode() != beside:
+        raise ValueError("not as it was written")
     return tuple(found)

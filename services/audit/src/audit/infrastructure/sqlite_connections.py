@@ -34,6 +34,7 @@ def connect(file: Path, *, wait_for_lock: float) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged commit survives a power failure
         connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten, in whatever page it stood
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_AT_THE_LATEST}")
     except sqlite3.Error:
         connection.close()

@@ -1,33 +1,36 @@
 """Reading the log from SQLite: from the file itself and not from a cache."""
 
+import marshal
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from audit.application.ports import Filters, LogDamaged, LogUnavailable, StoredCheckpoint
 from audit.domain.entry import Row
 from audit.infrastructure.sqlite_connections import connect, meaning_of
 from audit.infrastructure.sqlite_rows import COLUMNS, to_row
+from shared.tlog.tiles import TILE_WIDTH
 
 WAIT_FOR_LOCK_S = 2.0
 
 _LAST = 'SELECT max("index") FROM entries'
 _ROWS = f'SELECT {COLUMNS} FROM entries WHERE "index" BETWEEN ? AND ? ORDER BY "index"'  # noqa: S608  # constants
 _TILE = "SELECT hashes FROM tiles WHERE level = ? AND number = ?"
+_TILES = "SELECT number, hashes FROM tiles WHERE level = 0 AND number BETWEEN ? AND ? ORDER BY number"
+_ERASURE = 'SELECT entry FROM erased WHERE "index" = ?'
+_OF_PERSON = """
+    SELECT "index" FROM entries WHERE "index" BETWEEN ? AND ? AND personal != '{}'
+    AND ((? != '' AND user_id = ?) OR (? != '' AND names(personal, ?))) ORDER BY "index"
+"""
 _NEWEST_CHECKPOINT = "SELECT size, note, created_at FROM checkpoints ORDER BY size DESC LIMIT 1"
 _CHECKPOINT_OF = "SELECT size, note, created_at FROM checkpoints WHERE size = ?"
-_CONDITIONS = {
-    "user_id": "user_id = ?",
-    "action": "action = ?",
-    "resource_type": "resource_type = ?",
-    "resource_id": "resource_id = ?",
-    "outcome": "outcome = ?",
-    "request_id": "request_id = ?",
-    "start": "timestamp >= ?",
-    "end": "timestamp <= ?",
-}
+_EQUAL = ("request_id", "user_id", "resource_id", "action", "resource_type", "outcome")
+"""From what mostly finds few entries to what finds many."""
 
 
 class SqliteLogReader:
@@ -71,11 +74,13 @@ class SqliteSnapshot:
         with _translated():
             yield from map(to_row, self._connection.execute(_ROWS, (first, last)))
 
-    def total(self, filters: Filters) -> int:
+    def total(self, filters: Filters, after: int = -1) -> int:
         """See Snapshot."""
         where, values = _where(filters)
         if not values:
-            return self.last_index() + 1
+            return self.last_index() - after
+        if after >= 0:
+            where, values = f'{where} AND "index" > ?', [*values, after]
         with _translated():
             (total,) = self._connection.execute(f"SELECT count(*) FROM entries{where}", values).fetchone()  # noqa: S608
         return int(total)
@@ -122,6 +127,31 @@ class SqliteSnapshot:
         with _translated():
             return _to_checkpoint(self._connection.execute(_CHECKPOINT_OF, (size,)).fetchone())
 
+    def digest(self, first: int, last: int) -> bytes:
+        """See Snapshot. This form of marshal writes equal values as equal bytes, with their types and lengths."""
+        with _translated():
+            rows = self._connection.execute(_ROWS, (first, last)).fetchall()
+            tiles = (first // TILE_WIDTH, (last + 1) // TILE_WIDTH - 1)
+            leaves = self._connection.execute(_TILES, tiles).fetchall()
+        return sha256(marshal.dumps((rows, leaves), 2)).digest()
+
+    def erasure_of(self, index: int) -> int | None:
+        """See Snapshot."""
+        with _translated():
+            row = self._connection.execute(_ERASURE, (index,)).fetchone()
+        return None if row is None or not isinstance(row[0], int) else row[0]
+
+    def of_person(self, user_id: str, email: str, first: int, last: int) -> list[int]:
+        """See Snapshot."""
+        self._connection.create_function("names", 2, _names, deterministic=True)
+        self._connection.text_factory = _lenient
+        try:
+            with _translated():
+                found = self._connection.execute(_OF_PERSON, (first, last, user_id, user_id, email, email.casefold()))
+                return [index for (index,) in found]
+        finally:
+            self._connection.text_factory = str
+
 
 def _to_checkpoint(row: Sequence[Any] | None) -> StoredCheckpoint | None:
     if row is not None and not (isinstance(row[1], str) and isinstance(row[2], int)):
@@ -129,11 +159,29 @@ def _to_checkpoint(row: Sequence[Any] | None) -> StoredCheckpoint | None:
     return None if row is None else StoredCheckpoint(*row)
 
 
+def _names(personal: object, email: str) -> bool:
+    """Whether these personal values hold that e-mail address."""
+    try:
+        value = orjson.loads(personal)["userEmail"]["value"]  # type: ignore[arg-type]  # a forged column holds anything
+    except (ValueError, TypeError, KeyError):
+        return False
+    return isinstance(value, str) and value.casefold() == email
+
+
 def _where(filters: Filters) -> tuple[str, list[object]]:
-    wanted = {name: getattr(filters, name) for name in _CONDITIONS if getattr(filters, name) is not None}
-    if not wanted:
-        return "", []
-    return " WHERE " + " AND ".join(_CONDITIONS[name] for name in wanted), list(wanted.values())
+    """The first condition picks the index; a plus keeps SQLite from picking that of another, which it cannot judge."""
+    conditions: list[str] = []
+    values: list[object] = []
+    for column in _EQUAL:
+        if (value := getattr(filters, column)) is not None:
+            conditions.append(f"{'+' if conditions else ''}{column} = ?")
+            values.append(value)
+    plus = "+" if conditions else ""
+    for comparison, moment in ((">=", filters.start), ("<=", filters.end)):
+        if moment is not None:
+            conditions.append(f"{plus}timestamp {comparison} ?")
+            values.append(moment)
+    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
 
 
 def _lenient(text: bytes) -> str:

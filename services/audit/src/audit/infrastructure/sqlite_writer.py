@@ -17,13 +17,14 @@ from typing import TypeVar
 
 import orjson
 
-from audit.application.ports import Commit, LogDamaged, LogUnavailable, StoredCheckpoint
+from audit.application.ports import Commit, ErasedPart, LogDamaged, LogUnavailable, StoredCheckpoint
 from audit.domain.chain import EMPTY, Head
 from audit.domain.entry import Draft, Row, seal
 from audit.domain.personal import PERSONAL_FIELDS, SALT_BYTES
 from audit.domain.tree import Tile
 from audit.infrastructure.sqlite_checkpoints import checkpointing
 from audit.infrastructure.sqlite_connections import connect, is_busy, meaning_of
+from audit.infrastructure.sqlite_erasures import empty_wal, erase
 from audit.infrastructure.sqlite_rows import COLUMNS, to_row
 
 LOCK_WITHIN_S = 0.6
@@ -88,6 +89,16 @@ class SqliteLogWriter:
         return await self._in_transaction(
             lambda connection: [to_row(row) for row in connection.execute(_OVERDUE, (before, limit))]
         )
+
+    async def erase(self, indexes: Sequence[int], draft: Callable[[Sequence[int]], Draft], seen: Head) -> ErasedPart:
+        """See LogEraser."""
+        return await self._in_transaction(
+            lambda connection: erase(connection, indexes, lambda found: _record(connection, [draft(found)], seen))
+        )
+
+    async def forget(self) -> None:
+        """See LogEraser."""
+        await empty_wal(self._file)
 
     async def extend(self, old_size: int, tiles: Sequence[Tile], checkpoint: StoredCheckpoint) -> bool:
         """See TreeStore."""

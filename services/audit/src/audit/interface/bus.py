@@ -6,32 +6,53 @@ from typing import Any
 import orjson
 
 from audit.application.appends import Appends
+from audit.application.erasures import Erasures, Person
 from audit.application.health import Health
 from audit.application.inspection import Question
 from audit.application.knowledge import Status
 from audit.application.ports import Filters
 from audit.application.queries import Answer, Queries
-from audit.application.tree import Tree
 from audit.domain.canonical import plain
 from audit.domain.chain import shown
 from audit.domain.entry import Draft, Row
 from shared.bus import CallContext, Endpoint, Nothing, read
 from shared.clock import rfc3339
 from shared.contracts import health
-from shared.contracts.audit import QUERY, Append, Entry, Integrity, NewEntry, Page, Query, append_contract
+from shared.contracts.audit import (
+    ERASE,
+    QUERY,
+    Append,
+    Entry,
+    Erase,
+    Erased,
+    Integrity,
+    NewEntry,
+    Page,
+    PersonalField,
+    Query,
+    Receipt,
+    append_contract,
+)
 from shared.errors import FieldError, InvalidFields
 
 SOURCES = ("edge", "auth", "orchestrator")
 MAX_DETAILS_BYTES = 65_536
+_PERSONAL: tuple[PersonalField, ...] = ("ipAddress", "userAgent", "userEmail")
 
 
-def endpoints(appends: Appends, queries: Queries, tree: Tree, state: Health) -> list[Endpoint]:
+def endpoints(appends: Appends, queries: Queries, erasures: Erasures, state: Health) -> list[Endpoint]:
     """All that this service answers."""
 
     async def query(request: Query, context: CallContext) -> Page:
         question = Question(filters=_filters(request), page=request.page, limit=request.limit)
         answer = await queries.find(question, context.principal, full=request.verify == "full")
-        return _page(request, answer, tree.checkpoint.note if tree.checkpoint else None)
+        return _page(request, answer)
+
+    async def erase(request: Erase, context: CallContext) -> Erased:
+        person = Person(user_id=request.user_id or "", email=request.email or "")
+        report = await erasures.erase(person, context)
+        receipts = [Receipt(index=place.index, fingerprint=place.fingerprint.hex()) for place in report.places]
+        return Erased(entries=report.entries, fields=report.fields, left=report.left, receipts=receipts)
 
     async def check(_request: Nothing, _context: CallContext) -> health.Health:
         complaint = await state.complaint()
@@ -40,6 +61,7 @@ def endpoints(appends: Appends, queries: Queries, tree: Tree, state: Health) -> 
     return [
         *(append_contract(source).answered_in_bytes_by(_appending(source, appends)) for source in SOURCES),
         QUERY.answered_by(query),
+        ERASE.answered_by(erase),
         health.health_contract("audit").answered_by(check),
     ]
 
@@ -92,7 +114,7 @@ def _filters(query: Query) -> Filters:
     )
 
 
-def _page(query: Query, answer: Answer, checkpoint: str | None) -> Page:
+def _page(query: Query, answer: Answer) -> Page:
     found = answer.found
     return Page(
         entries=[entry_of(row, found.previous.get(row.index - 1, b"")) for row in found.rows],
@@ -104,7 +126,7 @@ def _page(query: Query, answer: Answer, checkpoint: str | None) -> Page:
         integrity=Integrity(
             status=answer.status.value,
             verified_entries=answer.verified,
-            checkpoint=checkpoint,
+            checkpoint=answer.checkpoint,
             scrub_age_seconds=None if answer.scrub_age is None else round(answer.scrub_age, 3),
             first_bad_index=answer.first_bad,
         ),
@@ -133,6 +155,7 @@ def entry_of(row: Row, previous: bytes) -> Entry:
         timestamp=_shown(row.timestamp),
         previous_fingerprint=shown(row.index - 1, previous),
         fingerprint=row.fingerprint.hex() if isinstance(row.fingerprint, bytes) else _shown(row.fingerprint),
+        erased=[field for field in _PERSONAL if body.get(field) and field not in beside],
     )
 
 

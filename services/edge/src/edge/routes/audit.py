@@ -13,6 +13,9 @@ from shared.contracts import audit, audit_tree
 VERIFY_ALL_WITHIN_S = 120.0
 """`verify=full` reads the whole log: about 16 s per 250,000 entries."""
 
+ERASE_WITHIN_S = 120.0
+"""By e-mail address the whole log is searched: some 5 s per 1,000,000 entries."""
+
 
 class AuditQuery(audit.Query):
     """The filters as text in a query string."""
@@ -40,6 +43,15 @@ def audit_routes(bus: Bus) -> APIRouter:
     async def query(wanted: Annotated[AuditQuery, Query()], call: CurrentCall) -> Response:
         context = call.request.context(Kind.READ, seconds=VERIFY_ALL_WITHIN_S if wanted.verify else None)
         return json_reply(await bus.call(audit.QUERY, wanted, context))
+
+    @router.post(
+        "/erasures",
+        summary="Erase one person's e-mail address, IP addresses and user agents from the audit log",
+        response_model=audit.Erased,
+    )
+    async def erase(body: audit.Erase, call: CurrentCall) -> Response:
+        context = call.request.context(Kind.CHANGE, seconds=ERASE_WITHIN_S)
+        return json_reply(await bus.call(audit.ERASE, body, context))
 
     @router.get(
         "/checkpoint",

@@ -12,7 +12,7 @@ from edge.routes.audit_export import EXPORT_PATH, STREAM_PATH, ExportQuery
 from edge.routes.hot import AgentsQuery
 from edge.routes.idempotency import IdempotencyKey
 from shared.contracts.auth import User
-from shared.contracts.events import AgentChanged, AgentHealthChanged, StreamDropped, StreamEnded
+from shared.contracts.events import AgentChanged, AgentHealthChanged, IntegrityChanged, StreamDropped, StreamEnded
 from shared.contracts.openai import (
     ChatCompletion,
     ChatRequest,
@@ -51,8 +51,9 @@ _CHAT_EVENTS = (
 )
 _EVENTS = (
     "What happens from now on: `agent.health_changed` with an AgentHealthChanged; `agent.created`, `agent.updated`,"
-    " `agent.deleted`, `agent.maintenance_begun`, `agent.maintenance_ended` with an AgentChanged; `dropped` with a"
-    " StreamDropped to who reads too slowly; `end` with a StreamEnded as the last one."
+    " `agent.deleted`, `agent.maintenance_begun`, `agent.maintenance_ended` with an AgentChanged;"
+    " `audit.alarm` with an IntegrityChanged when the audit log is no longer what was written, `audit.recovered` when"
+    " it is again; `dropped` with a StreamDropped to who reads too slowly; `end` with a StreamEnded as the last one."
 )
 
 _ENTRIES = (
@@ -159,7 +160,7 @@ def hot_descriptions() -> list[APIRoute]:
 
 def schemas_of_events() -> dict[str, Any]:
     """The schemas of what events tell, which no route's own models name."""
-    models = (AgentHealthChanged, AgentChanged, StreamDropped, StreamEnded)
+    models = (AgentHealthChanged, AgentChanged, IntegrityChanged, StreamDropped, StreamEnded)
     _, found = models_json_schema(
         [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
     )
