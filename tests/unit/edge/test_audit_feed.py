@@ -25,8 +25,8 @@ from tests.waiting import until
 
 
 def entry(index: int) -> Entry:
-    texts = dict.fromkeys(set(Entry.model_fields) - {"index", "details"}, "")
-    return Entry.model_validate({**texts, "index": index, "details": {}})
+    texts = dict.fromkeys(set(Entry.model_fields) - {"index", "details", "erased"}, "")
+    return Entry.model_validate({**texts, "index": index, "details": {}, "erased": []})
 
 
 @dataclass
