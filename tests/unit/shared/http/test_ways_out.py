@@ -30,6 +30,7 @@ WAYS_OUT = {
     "orchestrator.infrastructure.endpoint_guard": {"socket", "getaddrinfo"},  # looks names up
     "orchestrator.infrastructure.guarded_http": {"shared.http"},
     "edge.http.server": {"socket"},  # listens
+    "edge.http.exchange": {"socket"},  # the name of an option, by which a connection is broken
 }
 """The modules that may, and what they need. Whoever wants another one sends by `guarded_http` instead."""
 
