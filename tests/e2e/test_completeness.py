@@ -15,6 +15,7 @@ from shared import contracts
 from shared.bus import Contract, Kind
 from shared.clock import utc_now
 from shared.contracts import (
+    audit,
     audit_tree,
     auth,
     conversations,
@@ -34,7 +35,9 @@ RECORDED_WITHIN_S = 20.0
 
 BOTH = {"intent", "outcome"}
 OUTCOME = {"outcome"}
-"""A dispatch is recorded when it has ended, unless it is streamed; a defence goes ahead and is recorded afterwards."""
+"""A dispatch is recorded when it has ended, unless it is streamed; a defence goes ahead and is recorded afterwards; an
+erasure and its entry are one transaction.
+"""
 
 ROUTES: dict[str, tuple[tuple[Contract[Any, Any], ...], set[str]]] = {
     "POST /api/v1/auth/login": ((auth.LOG_IN,), BOTH),
@@ -54,6 +57,7 @@ ROUTES: dict[str, tuple[tuple[Contract[Any, Any], ...], set[str]]] = {
     "DELETE /api/v1/users/{user_id}": ((users.DELETE_USER,), OUTCOME),
     "DELETE /api/v1/users/{user_id}/sessions": ((users.END_SESSIONS,), OUTCOME),
     "DELETE /api/v1/users/{user_id}/totp": ((users.RESET_TOTP,), BOTH),
+    "POST /api/v1/audit/erasures": ((audit.ERASE,), OUTCOME),
     "POST /api/v1/agents": ((orchestrator.REGISTER_AGENT,), BOTH),
     "PUT /api/v1/agents/{agent_id}": ((orchestrator.UPDATE_AGENT,), BOTH),
     "DELETE /api/v1/agents/{agent_id}": ((orchestrator.REMOVE_AGENT,), BOTH),
@@ -224,6 +228,7 @@ async def _administer(tour: Tour, admin: httpx.AsyncClient, user: dict[str, Any]
     await tour.ask(admin, "DELETE /api/v1/users/{user_id}/totp", f"{path}/totp")
     await tour.ask(admin, "DELETE /api/v1/users/{user_id}/sessions", f"{path}/sessions")
     await tour.ask(admin, "DELETE /api/v1/users/{user_id}", path)
+    await tour.ask(admin, "POST /api/v1/audit/erasures", json={"userId": user["id"]})
 
 
 @pytest.mark.parametrize("route", ROUTES)

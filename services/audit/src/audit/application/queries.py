@@ -15,6 +15,8 @@ from shared.principal import Principal, Role
 
 FIRST_PASS_WITHIN_S = 3.0
 """How long a query waits for the first verification of a long log before it says that it still runs."""
+NEARLY_VERIFIED = 50_000
+"""If more entries than these are left, a query does not wait for them."""
 MAX_TOTALS = 1024
 
 
@@ -52,10 +54,14 @@ class Queries:
             return await self._full.ask(question)
         until = time.monotonic() + FIRST_PASS_WITHIN_S
         answer = await self._ordinary.ask(question)
-        while answer.status is Status.VERIFYING and time.monotonic() < until:
+        while self._is_nearly_verified(answer) and time.monotonic() < until:
             await asyncio.sleep(0.1)
             answer = await self._ordinary.ask(question)
         return answer
+
+    def _is_nearly_verified(self, answer: Answer) -> bool:
+        left = self._knowledge.seen.index + 1 - answer.verified
+        return answer.status is Status.VERIFYING and left <= NEARLY_VERIFIED
 
     async def _look_at_all(self, questions: list[Question]) -> list[Answer]:
         await self._scrubber.scrub()
