@@ -14,6 +14,7 @@ from shared.bus.streams import flow_of, streams_of
 from shared.bus.talks import talks_with
 from shared.contracts import (
     audit,
+    audit_export,
     audit_tree,
     auth,
     conversations,
@@ -184,6 +185,8 @@ USERS = (
             metrics.READ_METRICS,
             metrics.READ_TOTALS,
             audit.QUERY,
+            audit_export.EXPORT,
+            audit_export.FOLLOW,
             audit.ERASE,
             audit_tree.GET_CHECKPOINT,
             audit_tree.PROVE_INCLUSION,
@@ -192,7 +195,12 @@ USERS = (
             *(health_contract(service) for service in SERVICES),
         ),
         asks_versions_of=(auth.IDENTITIES,),
-        hears=(events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED, events.INTEGRITY_CHANGED),
+        hears=(
+            events.AGENT_HEALTH_CHANGED,
+            events.AGENT_CHANGED,
+            events.INTEGRITY_CHANGED,
+            audit_export.ENTRIES_COMMITTED,
+        ),
     ),
     BusUser(
         name="auth",
@@ -215,7 +223,7 @@ USERS = (
         name="audit",
         serves=True,
         calls=(witness.ADD_CHECKPOINT, witness.LAST_CHECKPOINT),
-        tells=(events.INTEGRITY_CHANGED,),
+        tells=(events.INTEGRITY_CHANGED, audit_export.ENTRIES_COMMITTED),
     ),
     BusUser(name="witness", serves=True),
     BusUser(

@@ -31,7 +31,7 @@ def key(platform: Platform) -> str:
     return platform.key("admin")
 
 
-@pytest.mark.parametrize("victim", ["audit-1", "orchestrator-1", "auth-1", "edge-1", "nats"])
+@pytest.mark.parametrize("victim", ["audit-1", "orchestrator-1", "auth-1", "edge-1", "witness-1", "nats"])
 async def test_a_killed_process_loses_no_acknowledged_dispatch(victim: str, platform: Platform, key: str) -> None:
     async with load_of_dispatches(platform, key) as load:
         await asyncio.sleep(1)

@@ -16,6 +16,7 @@ from shared.bus import Contract, Kind
 from shared.clock import utc_now
 from shared.contracts import (
     audit,
+    audit_export,
     audit_tree,
     auth,
     conversations,
@@ -82,6 +83,7 @@ COMMANDS: dict[str, tuple[Contract[Any, Any], str]] = {
 WITHOUT: dict[Contract[Any, Any], str] = {
     sessions.SEEN: "when somebody was last seen, told by the edge of requests that leave their own entries",
     orchestrator.CHECK_AGENT: "a health check asked for now: it changes what is known of an agent, not the agent",
+    audit_export.EXPORT: "a reading, which is recorded all the same: see test_audit_export.py",
     witness.ADD_CHECKPOINT: "what the witness remembers of the log",
 }
 """What changes nothing that anybody has to answer for, and why."""

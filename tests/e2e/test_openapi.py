@@ -75,6 +75,7 @@ async def test_every_route_that_streams_documents_its_events(anonymous: httpx.As
         "/api/v1/openclaw/dispatch": ["application/json", "text/event-stream"],
         "/v1/chat/completions": ["application/json", "text/event-stream"],
         "/api/v1/events": ["text/event-stream"],
+        "/api/v1/audit/stream": ["text/event-stream"],
     }
 
 

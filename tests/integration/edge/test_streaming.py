@@ -9,6 +9,7 @@ import openai
 import orjson
 import pytest
 
+from edge.listeners import Listeners
 from edge.live_events import LiveEvents
 from edge.routes.hot import hot_routes
 from shared.bus import CallContext, Outlet, write
@@ -87,9 +88,10 @@ async def world(nats: Nats) -> AsyncIterator[tuple[Orchestrator, int, Any]]:
             STREAM_CHAT.streamed_by(orchestrator.stream),
             LIST_MODELS.answered_in_bytes_by(orchestrator.list_models),
         )
-        events = LiveEvents(ours, identities)
+        listeners = Listeners(identities)
+        events = LiveEvents(ours, listeners)
         await events.start()
-        async with edge(hot=hot_routes(ours, events), door=door) as port, events.telling():
+        async with edge(hot=hot_routes(ours, events), door=door) as port, listeners.checking():
             yield orchestrator, port, theirs
 
 

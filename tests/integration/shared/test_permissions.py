@@ -15,6 +15,7 @@ from shared.bus.records import create_subject, read_subject
 from shared.bus.responder import settle
 from shared.contracts import (
     audit,
+    audit_export,
     audit_tree,
     auth,
     conversations,
@@ -36,12 +37,18 @@ from tests.waiting import until
 SERVICES = ("edge", "auth", "orchestrator", "audit", "witness")
 NAMES = (*SERVICES, "operator")
 VERSIONS = (auth.IDENTITIES, orchestrator.AGENTS)
-EVENTS = (events.AGENT_HEALTH_CHANGED, events.AGENT_CHANGED, events.INTEGRITY_CHANGED)
+EVENTS = (
+    events.AGENT_HEALTH_CHANGED,
+    events.AGENT_CHANGED,
+    events.INTEGRITY_CHANGED,
+    audit_export.ENTRIES_COMMITTED,
+)
 CONTRACTS = (
     *(
         value
         for module in (
             audit,
+            audit_export,
             audit_tree,
             auth,
             conversations,
@@ -166,9 +173,17 @@ WILDCARDS = (
     "$SYS.>",
 )
 
-# The edge reads what the orchestrator streams and says how far it is; nobody else says or hears anything of it.
-STREAMS_SENT_BY = {"edge": "peanut.flow.orchestrator.", "orchestrator": "peanut.stream.edge."}
-STREAMS_HEARD_BY = {"edge": "peanut.stream.edge.", "orchestrator": "peanut.flow.orchestrator."}
+# The edge reads what these two stream and says how far it is; nobody else says or hears anything of it.
+STREAMS_SENT_BY = {
+    "edge": ("peanut.flow.orchestrator.", "peanut.flow.audit."),
+    "orchestrator": ("peanut.stream.edge.",),
+    "audit": ("peanut.stream.edge.",),
+}
+STREAMS_HEARD_BY = {
+    "edge": ("peanut.stream.edge.",),
+    "orchestrator": ("peanut.flow.orchestrator.",),
+    "audit": ("peanut.flow.audit.",),
+}
 
 CALLERS_OF = {
     "audit": ("edge", "auth", "orchestrator", "operator"),
@@ -190,7 +205,7 @@ async def test_a_user_publishes_what_the_table_says_and_nothing_else(nats: Nats,
 
     discovery = {subject for subject in SUBJECTS if subject.startswith("$SRV.") and user.discovers}
     records = {subject for subject in SUBJECTS if subject.startswith("$KV.limits.") and user.name == "orchestrator"}
-    streams = {subject for subject in SUBJECTS if subject.startswith(STREAMS_SENT_BY.get(user.name, "none"))}
+    streams = {subject for subject in SUBJECTS if subject.startswith(STREAMS_SENT_BY.get(user.name, ()))}
     agents = {s for s in SUBJECTS if s.startswith("peanut.agent.") and user.name == "orchestrator"}
     told = {subject for subject in user.may_publish if not re.search("[*>]", subject)}
     sent_again = {
@@ -242,7 +257,7 @@ async def test_a_user_subscribes_to_its_inbox_to_what_is_cancelled_streamed_told
     shared = {orchestrator.CIRCUITS} if user.name == "orchestrator" else set()
     heard = {version_subject(name) for name in _versions_heard_by(user)}
     heard |= {event.subject for event in EVENTS if user.name == "edge"}
-    streams = {subject for subject in asked if subject.startswith(STREAMS_HEARD_BY.get(user.name, "none"))}
+    streams = {subject for subject in asked if subject.startswith(STREAMS_HEARD_BY.get(user.name, ()))}
     direct = {subject for subject in asked if user.serves and _is_direct(subject, user.name)}
     assert allowed == own | cancelled | discovery | shared | heard | streams | direct
 

@@ -10,7 +10,8 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from edge import live_events
+from edge import listeners as all_listeners
+from edge.listeners import Listeners
 from edge.live_events import MAX_WAITING, OPENING, Listener, LiveEvents
 from edge.routes.hot import hot_routes
 from shared.bus import Bus, write
@@ -42,6 +43,7 @@ class World:
     bus: FakeBus
     door: Door
     events: LiveEvents
+    listeners: Listeners
     port: int
 
     async def happens(self, body: bytes, subject: str = AGENT_CHANGED.subject) -> None:
@@ -53,10 +55,11 @@ async def world() -> AsyncIterator[World]:
     bus, door = FakeBus(), Door()
     real = cast(Bus, bus)
     identities: Any = door
-    events = LiveEvents(real, identities)
+    listeners = Listeners(identities)
+    events = LiveEvents(real, listeners)
     await events.start()
-    async with edge(hot=hot_routes(real, events), door=door) as port, events.telling():
-        yield World(bus, door, events, port)
+    async with edge(hot=hot_routes(real, events), door=door) as port, listeners.checking():
+        yield World(bus, door, events, listeners, port)
 
 
 class Client:
@@ -181,11 +184,11 @@ async def test_whoever_leaves_makes_room(leave: Leave) -> None:
             leave(client.writer)
             await until(lambda: not here.events._listeners)
 
-        assert not here.events._of_user
+        assert not here.listeners._of_user
 
 
 async def test_one_user_has_a_bounded_number_of_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_events, "MAX_OF_ONE_USER", 2)
+    monkeypatch.setattr(all_listeners, "MAX_OF_ONE_USER", 2)
 
     async with world() as here, listening(here.port), listening(here.port):
         async with listening(here.port) as third:
@@ -199,7 +202,7 @@ async def test_one_user_has_a_bounded_number_of_streams(monkeypatch: pytest.Monk
 
 
 async def test_all_together_have_a_bounded_number_of_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_events, "MAX_LISTENERS", 1)
+    monkeypatch.setattr(all_listeners, "MAX_LISTENERS", 1)
 
     async with world() as here, listening(here.port), listening(here.port, "Authorization: Bearer key-02") as second:
         refused = second.head

@@ -8,6 +8,8 @@ from audit.application.appends import Appends
 from audit.application.checkpointing import Checkpointer
 from audit.application.concluding import Concluder
 from audit.application.erasures import Erasures
+from audit.application.exporting import Exports
+from audit.application.following import Follows, Herald
 from audit.application.health import Health
 from audit.application.key_changes import KeyChanges
 from audit.application.knowledge import Knowledge
@@ -24,9 +26,11 @@ from audit.infrastructure.sqlite_reader import SqliteLogReader
 from audit.infrastructure.sqlite_writer import open_writer
 from audit.infrastructure.worker_process import open_worker
 from audit.interface.bus import endpoints
+from audit.interface.export import export_endpoints
 from audit.interface.tree import tree_endpoints
 from audit.settings import AuditSettings
-from shared.bus import connect
+from shared.bus import connect, write
+from shared.contracts.audit_export import ENTRIES_COMMITTED, EntriesCommitted
 from shared.logging import configure_logging
 from shared.process import Stop
 from shared.settings import load
@@ -61,12 +65,19 @@ async def main(stop: Stop) -> None:
                 BusWitness(bus), tree, origin=settings.audit_origin, contradicted=knowledge.contradicted
             )
             tree.told = witnessing.checkpoint_made
+            exports = Exports(reader, worker, tree, appends, origin=settings.audit_origin)
+
+            async def tell_growth(last_index: int) -> None:
+                await bus.publish(ENTRIES_COMMITTED.subject, write(EntriesCommitted(last_index=last_index)))
+
             async with (
                 Alarms(knowledge, bus.publish).running(),
                 scrubber.running(),
                 Concluder(appends, writer).running(),
                 Checkpointer(tree, knowledge).running(),
                 witnessing.running(),
+                exports.running(),
+                Herald(knowledge, tell_growth).running(),
             ):
                 queries = Queries(reader, knowledge, worker, scrubber)
                 erasures = Erasures(reader, writer, appends, worker)
@@ -76,6 +87,7 @@ async def main(stop: Stop) -> None:
                 await bus.serve(
                     *endpoints(appends, queries, erasures, state),
                     *tree_endpoints(tree, KeyChanges(tree, keys, appends)),
+                    *export_endpoints(exports, Follows(reader, worker)),
                 )
                 _log.info("ready")
                 await stop.wait()

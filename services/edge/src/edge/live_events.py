@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -10,7 +10,8 @@ from typing import TypeVar
 from edge.http.credentials import Shown, credential_of
 from edge.http.request import Request
 from edge.http.response import Streamed
-from edge.identities import Identities, Known
+from edge.identities import Known
+from edge.listeners import Listeners
 from shared.bus import Bus, Message, read, write
 from shared.contracts.events import (
     AGENT_CHANGED,
@@ -24,40 +25,25 @@ from shared.contracts.events import (
     StreamEnded,
 )
 from shared.contracts.orchestrator import AgentStatus
-from shared.errors import ErrorCode, Overloaded, PlatformError, Unavailable
+from shared.errors import PlatformError
 from shared.ids import new_id
+from shared.principal import Role
 
 M = TypeVar("M", bound=Message)
 
 MAX_WAITING = 256
 """Events that wait for one listener; more than these it misses."""
-MAX_OF_ONE_USER = 8
-MAX_LISTENERS = 256
 MAX_REMEMBERED = 4096
-CHECK_EVERY_S = 0.5
-"""How often it is asked whether those who listen still may; they stop hearing within twice this."""
-RETRY_AFTER_S = 30
 OPENING = b"retry: 2000\n\n"
 """What every stream begins with, as no head leaves without a piece: after how many milliseconds to come back."""
 
 _log = logging.getLogger(__name__)
 
 
-class TooManyStreams(PlatformError):
-    """One user listens too often at the same time."""
-
-    code = ErrorCode.RATE_LIMITED
-    reason = "too-many-streams"
-
-
-class Stopping(Unavailable):
-    """This replica is being stopped; another one goes on."""
-
-    reason = "stopping"
-
-
 class Listener:
     """One stream: a `Source` of what happens from now on."""
+
+    role = Role.VIEWER
 
     def __init__(self, shown: Shown) -> None:
         self.shown = shown
@@ -82,7 +68,7 @@ class Listener:
         happened = b"".join(self._waiting)
         self._waiting.clear()
         if self._missed:
-            happened += _event("dropped", StreamDropped(count=self._missed))
+            happened += event_of("dropped", StreamDropped(count=self._missed))
             self._missed = 0
         if self._end is not None:
             self._is_over = True
@@ -103,7 +89,7 @@ class Listener:
         if self._end is None:
             self._waiting.clear()
             self._missed = 0
-            self._end = _end_event(why, "")
+            self._end = end_event(why, "")
             self._news.set()
 
     def _tell(self, event: bytes) -> None:
@@ -112,36 +98,22 @@ class Listener:
 
 
 class LiveEvents:
-    """Hears events on the bus and tells all listeners. Nobody hears on whose session or key has ended."""
+    """Hears events on the bus and tells all who listen."""
 
-    def __init__(self, bus: Bus, identities: Identities) -> None:
+    def __init__(self, bus: Bus, listeners: Listeners) -> None:
         self._bus = bus
-        self._identities = identities
+        self._admitted = listeners
         self._listeners: set[Listener] = set()
-        self._of_user = Counter[str]()
         self._statuses: dict[str, AgentStatus] = {}
         """What was told last of each agent."""
         self._first_bad: int | None = None
         """What was told last of the audit log."""
-        self._is_stopping = False
 
     async def start(self) -> None:
         """Hears from now on what happens."""
         await self._hear(AGENT_HEALTH_CHANGED, self._name_of_health)
         await self._hear(AGENT_CHANGED, _name_of_change)
         await self._hear(INTEGRITY_CHANGED, self._name_of_integrity)
-
-    @asynccontextmanager
-    async def telling(self) -> AsyncIterator[None]:
-        """Looks while the block runs whether everybody may still listen; at its end all streams end."""
-        checking = asyncio.create_task(self._keep_checking())
-        try:
-            yield
-        finally:
-            checking.cancel()
-            self._is_stopping = True
-            for listener in self._listeners:
-                listener.end(_stopping())
 
     def heard_by(self, request: Request, known: Known) -> Streamed:
         """The stream of what happens from now on, for this caller."""
@@ -151,29 +123,15 @@ class LiveEvents:
 
         @asynccontextmanager
         async def listening() -> AsyncIterator[Listener]:
-            listener = self._admit(user_id, shown)
-            try:
-                yield listener
-            finally:
-                self._listeners.discard(listener)
-                self._of_user[user_id] -= 1
-                if not self._of_user[user_id]:
-                    del self._of_user[user_id]
+            listener = Listener(shown)
+            with self._admitted.admitted(listener, user_id):
+                self._listeners.add(listener)
+                try:
+                    yield listener
+                finally:
+                    self._listeners.discard(listener)
 
-        return Streamed(listening, _end_event)
-
-    def _admit(self, user_id: str, shown: Shown) -> Listener:
-        if self._is_stopping:
-            raise _stopping()
-        if self._of_user[user_id] >= MAX_OF_ONE_USER:
-            words = f"You have {MAX_OF_ONE_USER} streams of events open already; close one of them."
-            raise TooManyStreams(words, retry_after=RETRY_AFTER_S)
-        if len(self._listeners) >= MAX_LISTENERS:
-            raise Overloaded("Too many streams of events are open here.", retry_after=RETRY_AFTER_S)
-        listener = Listener(shown)
-        self._listeners.add(listener)
-        self._of_user[user_id] += 1
-        return listener
+        return Streamed(listening, end_event)
 
     async def _hear(self, event: Event[M], name_of: Callable[[M], str | None]) -> None:
         async def tell(body: bytes) -> None:
@@ -185,7 +143,7 @@ class LiveEvents:
             name = name_of(message)
             if name is None:
                 return
-            happened = b"id: %b\n%b" % (new_id().encode(), _event(name, message))
+            happened = b"id: %b\n%b" % (new_id().encode(), event_of(name, message))
             for listener in self._listeners:
                 listener.tell(happened)
 
@@ -207,32 +165,16 @@ class LiveEvents:
         self._first_bad = message.first_bad_index
         return "audit.recovered" if message.valid else "audit.alarm"
 
-    async def _keep_checking(self) -> None:
-        while True:
-            await asyncio.sleep(CHECK_EVERY_S)
-            await asyncio.gather(*(self._check(listener) for listener in tuple(self._listeners)))
-
-    async def _check(self, listener: Listener) -> None:
-        try:
-            await self._identities.still(listener.shown)
-        except PlatformError as error:
-            listener.end(error)
-        except Exception:
-            _log.exception("listener_not_checked")
-            listener.end(Unavailable("It cannot be said whether you may listen."))
-
-
-def _stopping() -> Stopping:
-    return Stopping("This edge stops; come back for another one.")
-
 
 def _name_of_change(message: AgentChanged) -> str:
     return f"agent.{message.change}"
 
 
-def _event(name: str, message: Message) -> bytes:
+def event_of(name: str, message: Message) -> bytes:
+    """An event of that name as a stream tells it."""
     return b"event: %b\ndata: %b\n\n" % (name.encode(), write(message))
 
 
-def _end_event(why: PlatformError, _request_id: str) -> bytes:
-    return _event("end", StreamEnded(reason=why.reason, detail=why.detail))
+def end_event(why: PlatformError, _request_id: str) -> bytes:
+    """Why a stream of events ends, as its last one."""
+    return event_of("end", StreamEnded(reason=why.reason, detail=why.detail))

@@ -3,6 +3,7 @@
 import logging
 
 from edge.activity import Activity
+from edge.audit_feed import AuditFeed
 from edge.exposition import Exposition
 from edge.health import HealthCheck
 from edge.http.addresses import ClientAddresses
@@ -11,10 +12,12 @@ from edge.http.pipeline import Pipeline
 from edge.http.response import policy_headers
 from edge.http.server import serving
 from edge.identities import Identities
+from edge.listeners import Listeners
 from edge.live_events import LiveEvents
 from edge.metrics import Meter
 from edge.refusals import Refusals
 from edge.routes.app import behind_pipeline, fastapi_app, routes_of
+from edge.routes.audit_export import audit_export_routes
 from edge.routes.hot import hot_routes
 from edge.settings import EdgeSettings
 from shared.audit import open_trail
@@ -47,11 +50,14 @@ async def main(stop: Stop) -> None:
         activity = Activity(bus)
         identities = Identities(bus, activity)
         await identities.start()
-        events = LiveEvents(bus, identities)
+        listeners = Listeners(identities)
+        events = LiveEvents(bus, listeners)
         await events.start()
+        feed = AuditFeed(bus, listeners)
+        await feed.start()
         meter = Meter(instance)
         app = fastapi_app(bus, HealthCheck(bus), Exposition(bus, meter))
-        hot = hot_routes(bus, events)
+        hot = {**hot_routes(bus, events), **audit_export_routes(bus, feed)}
         meter.route_of = routes_of(app, [path for _, path in hot])
         refusals = Refusals(trail, route_of=meter.route_of)
         policy = policy_headers(https=settings.own_origin.startswith("https://"))
@@ -71,7 +77,7 @@ async def main(stop: Stop) -> None:
             activity.reporting(),
             meter.watching(),
             serving(pipeline, host=settings.host, port=settings.port, is_proxy=addresses.is_proxy, policy=policy),
-            events.telling(),
+            listeners.checking(),
         ):
             _log.info("ready", extra={"address": f"http://{settings.host}:{settings.port}"})
             await stop.wait()

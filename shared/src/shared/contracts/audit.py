@@ -41,6 +41,7 @@ class Action(StrEnum):
     REQUEST_REFUSED = "request.refused"
     AUDIT_PERSONAL_ERASED = "audit.personal_erased"
     AUDIT_KEY_CHANGED = "audit.key_changed"
+    AUDIT_EXPORTED = "audit.exported"
 
 
 class Phase(StrEnum):

@@ -156,6 +156,8 @@ def test_it_does_not_matter_in_how_many_parts_a_log_is_verified(steps: list[int]
     kept = Kept(LONG)
     at = NOTHING
     for step in [*steps, len(LONG)]:
+        if at.size == len(LONG):
+            break
         check = Verification(at, Marks(LONG[-1].head, {600: kept.root}), kept, tiled=600)
         check.walk(LONG[at.size : at.size + step])
         at = check.prefix

@@ -8,6 +8,7 @@ import httpx
 import orjson
 import pytest
 
+from edge.listeners import Listeners
 from edge.live_events import LiveEvents
 from edge.routes.hot import hot_routes
 from shared.bus import Bus
@@ -47,7 +48,7 @@ async def client_of(bus: FakeBus, shown: dict[str, str] | None = None) -> AsyncI
     identities: Any = door
     headers = {"Host": "localhost", **({"Authorization": "Bearer key-01"} if shown is None else shown)}
     async with (
-        edge(hot=hot_routes(real, LiveEvents(real, identities)), door=door) as port,
+        edge(hot=hot_routes(real, LiveEvents(real, Listeners(identities))), door=door) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=5) as client,
     ):
         yield client

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from edge.health import HealthCheck
+from edge.listeners import Listeners
 from edge.live_events import LiveEvents
 from edge.routes.app import behind_pipeline, fastapi_app
 from edge.routes.hot import hot_routes
@@ -27,7 +28,7 @@ async def client_of(bus: FakeBus) -> AsyncIterator[tuple[httpx.AsyncClient, Fast
     app = fastapi_app(real, HealthCheck(real), nothing)
     headers = {"Host": "localhost", "Authorization": "Bearer key-01"}
     async with (
-        edge(behind_pipeline(app), hot=hot_routes(real, LiveEvents(real, identities)), door=door) as port,
+        edge(behind_pipeline(app), hot=hot_routes(real, LiveEvents(real, Listeners(identities))), door=door) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as client,
     ):
         yield client, app

@@ -138,6 +138,9 @@ class Snapshot(Protocol):
     def newest_checkpoint(self) -> StoredCheckpoint | None:
         """The stored checkpoint of the largest tree; None before the first. Nothing of it has been verified."""
 
+    def checkpoint_of(self, size: int) -> StoredCheckpoint | None:
+        """The stored checkpoint of the tree of so many entries, if there is one. Nothing of it has been verified."""
+
     def digest(self, first: int, last: int) -> bytes:
         """A hash over all that is stored of the entries from `first` to `last`, and over their full tiles of leaves."""
 

@@ -195,6 +195,7 @@ class Tree:
     def _trust(self, grown: Grown, checkpoint: StoredCheckpoint, verifier: Verifier) -> None:
         self.grown, self.checkpoint, self._verifier = grown, checkpoint, verifier
         self._is_recalled = True
+        self._knowledge.checkpoint_made(Checkpoint(self._origin, grown.edge.size, grown.edge.root))
         self.told()
 
     async def _recall(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -27,6 +28,7 @@ _OF_PERSON = """
     AND ((? != '' AND user_id = ?) OR (? != '' AND names(personal, ?))) ORDER BY "index"
 """
 _NEWEST_CHECKPOINT = "SELECT size, note, created_at FROM checkpoints ORDER BY size DESC LIMIT 1"
+_CHECKPOINT_OF = "SELECT size, note, created_at FROM checkpoints WHERE size = ?"
 _EQUAL = ("request_id", "user_id", "resource_id", "action", "resource_type", "outcome")
 """From what mostly finds few entries to what finds many."""
 
@@ -118,10 +120,12 @@ class SqliteSnapshot:
     def newest_checkpoint(self) -> StoredCheckpoint | None:
         """See Snapshot."""
         with _translated():
-            row = self._connection.execute(_NEWEST_CHECKPOINT).fetchone()
-        if row is not None and not (isinstance(row[1], str) and isinstance(row[2], int)):
-            raise LogDamaged("a checkpoint is no checkpoint")
-        return None if row is None else StoredCheckpoint(*row)
+            return _to_checkpoint(self._connection.execute(_NEWEST_CHECKPOINT).fetchone())
+
+    def checkpoint_of(self, size: int) -> StoredCheckpoint | None:
+        """See Snapshot."""
+        with _translated():
+            return _to_checkpoint(self._connection.execute(_CHECKPOINT_OF, (size,)).fetchone())
 
     def digest(self, first: int, last: int) -> bytes:
         """See Snapshot. This form of marshal writes equal values as equal bytes, with their types and lengths."""
@@ -147,6 +151,12 @@ class SqliteSnapshot:
                 return [index for (index,) in found]
         finally:
             self._connection.text_factory = str
+
+
+def _to_checkpoint(row: Sequence[Any] | None) -> StoredCheckpoint | None:
+    if row is not None and not (isinstance(row[1], str) and isinstance(row[2], int)):
+        raise LogDamaged("a checkpoint is no checkpoint")
+    return None if row is None else StoredCheckpoint(*row)
 
 
 def _names(personal: object, email: str) -> bool:

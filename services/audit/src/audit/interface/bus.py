@@ -117,7 +117,7 @@ def _filters(query: Query) -> Filters:
 def _page(query: Query, answer: Answer) -> Page:
     found = answer.found
     return Page(
-        entries=[_entry(row, found.previous.get(row.index - 1, b"")) for row in found.rows],
+        entries=[entry_of(row, found.previous.get(row.index - 1, b"")) for row in found.rows],
         total=found.total,
         page=query.page,
         limit=query.limit,
@@ -133,7 +133,7 @@ def _page(query: Query, answer: Answer) -> Page:
     )
 
 
-def _entry(row: Row, previous: bytes) -> Entry:
+def entry_of(row: Row, previous: bytes) -> Entry:
     """The entry as it is stored, whatever that is: a forged one is shown beside the verdict on the log."""
     body, beside = _object(row.body), _object(row.personal)
     details = body.get("details")

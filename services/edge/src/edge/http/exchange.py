@@ -5,13 +5,15 @@ waits for a body that is mostly there: a fifth of what an answer costs the edge.
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import MutableMapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from edge.http.response import Header
+from edge.http.response import COMMENT, Header
 from shared.errors import Malformed
 
 EXTENSION = "peanut.exchange"
@@ -20,8 +22,9 @@ KEEP_ALIVE_S = 15.0
 """A stream without news for so long says that it is alive: proxies give up after 30 or 60 s of silence."""
 STALLED_AFTER_S = 30.0
 """How long a client may take to read what would make room for more; who reads nothing would hold an agent for ever."""
-COMMENT = b": \n\n"
-"""What every reader of an event stream passes over."""
+
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER for a connection that is not closed but reset."""
 
 
 class HeaderWithLineEnd(ValueError):
@@ -51,6 +54,7 @@ class Exchange:
         self._is_chunked = False
         self._written_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._comment = COMMENT
 
     def whole_body(self) -> bytes | None:
         """The request's body if all of it has arrived."""
@@ -98,8 +102,13 @@ class Exchange:
         """Whether a stream's head was written: nothing but its pieces can follow."""
         return bool(self._cycle.response_started)
 
-    async def begin(self, status: int, common: bytes, headers: Sequence[Header], piece: bytes) -> bool:
-        """Writes the head of a stream with its first piece; returns whether more is wanted, as it is not by HEAD."""
+    async def begin(
+        self, status: int, common: bytes, headers: Sequence[Header], piece: bytes, *, comment: bytes = COMMENT
+    ) -> bool:
+        """Writes the head of a stream with its first piece; returns whether more is wanted, as it is not by HEAD.
+
+        `comment` is written where there is no piece for KEEP_ALIVE_S; an empty one is not.
+        """
         cycle = self._cycle
         if cycle.flow.write_paused:
             await self._make_room()
@@ -116,7 +125,9 @@ class Exchange:
         cycle.transport.write(head + self._framed(piece))
         loop = asyncio.get_running_loop()
         self._written_at = loop.time()
-        self._timer = loop.call_later(KEEP_ALIVE_S, self._keep_alive)
+        self._comment = comment
+        if comment:
+            self._timer = loop.call_later(KEEP_ALIVE_S, self._keep_alive)
         if cycle.flow.write_paused:
             await self._make_room()
         return True
@@ -139,6 +150,22 @@ class Exchange:
         framed = self._framed(last) if last else b""
         cycle.transport.write(framed + b"0\r\n\r\n" if self._is_chunked else framed)
         self._complete()
+
+    def break_off(self) -> None:
+        """Breaks the connection of a stream that has begun, in a way that no client takes for its end.
+
+        Without a last chunk that is so by itself; who speaks HTTP/1.0 needs the reset, or would see the usual end.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        cycle = self._cycle
+        if cycle.response_complete:  # a HEAD was answered
+            return
+        connection = cycle.transport.get_extra_info("socket")
+        if connection is not None and not cycle.transport.is_closing():
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        cycle.transport.abort()
+        cycle.disconnected = True
 
     def _head(self, status: int, common: bytes, headers: Sequence[Header]) -> bytes:
         own = header_lines((*self._cycle.default_headers, *headers))
@@ -180,7 +207,7 @@ class Exchange:
         if quiet >= KEEP_ALIVE_S:
             quiet = 0.0
             if not self._cycle.flow.write_paused:
-                self._write(COMMENT)
+                self._write(self._comment)
         self._timer = loop.call_later(KEEP_ALIVE_S - quiet, self._keep_alive)
 
 

@@ -147,7 +147,8 @@ class Pipeline:
     async def _stream(self, request: Request, streamed: Streamed) -> Response | None:
         """Writes all pieces as they come; returns the ordinary answer where there are none.
 
-        What fails before the first piece is raised, what fails later is the last event: the status is gone by then.
+        What fails before the first piece is raised. What fails later is the last event, or breaks the connection: the
+        status is gone by then.
         """
         exchange = exchange_of(request.scope)
         last = b""
@@ -157,13 +158,18 @@ class Pipeline:
                     piece = await source.piece()
                     if piece is None:
                         return Response(200, source.answer)
-                    wants_more = await exchange.begin(streamed.status, *self._head(request, streamed), piece)
+                    head = self._head(request, streamed)
+                    wants_more = await exchange.begin(streamed.status, *head, piece, comment=streamed.comment)
                     while wants_more and (piece := await source.piece()) is not None:
                         await exchange.go_on(piece)
         except (Exception, asyncio.CancelledError) as error:
             if not exchange.has_begun:
                 raise
-            last = streamed.failed(self._known_failure(request, error), request.request_id)
+            known = self._known_failure(request, error)
+            if streamed.failed is None:
+                exchange.break_off()
+                return None
+            last = streamed.failed(known, request.request_id)
         exchange.end(last)
         return None
 

@@ -12,6 +12,9 @@ Header = tuple[bytes, bytes]
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
+COMMENT = b": \n\n"
+"""What every reader of an event stream passes over."""
+
 API_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 """The Content-Security-Policy of what is no page."""
 
@@ -71,14 +74,17 @@ LastEvent = Callable[[PlatformError, str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """An answer as an event stream, whose head is written with the first piece.
+    """An answer in pieces, most often an event stream, whose head is written with the first piece.
 
-    `failed` writes what fails after that.
+    `failed` writes what fails after that; without it the connection breaks, so that nobody takes a part for the whole.
+    `comment` may stand between any two pieces, to say that a silent stream is alive; empty, nothing may.
     """
 
     open: Callable[[], AbstractAsyncContextManager[Source]]
-    failed: LastEvent
+    failed: LastEvent | None
     headers: tuple[Header, ...] = ((b"x-accel-buffering", b"no"),)  # nginx would keep events until it has 8 KiB
+    content_type: bytes = EVENT_STREAM
+    comment: bytes = COMMENT
 
     @property
     def status(self) -> int:
@@ -87,4 +93,4 @@ class Streamed:
 
     def all_headers(self) -> list[Header]:
         """The headers but those that say where the stream ends."""
-        return [*self.headers, (b"content-type", EVENT_STREAM)]
+        return [*self.headers, (b"content-type", self.content_type)]

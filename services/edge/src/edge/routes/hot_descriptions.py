@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from edge.http.request import MAX_TIMEOUT_S
+from edge.routes.audit_export import EXPORT_PATH, STREAM_PATH, ExportQuery
 from edge.routes.hot import AgentsQuery
 from edge.routes.idempotency import IdempotencyKey
 from shared.contracts.auth import User
@@ -35,6 +36,10 @@ Timeout = Annotated[
         description="Whole seconds that the answer may take; 120 if left out, and 600 for a stream",
     ),
 ]
+LastEventId = Annotated[
+    int | None,
+    Header(alias="Last-Event-ID", ge=0, description="Begins after this entry instead of with the next to come"),
+]
 
 _DISPATCH_EVENTS = (
     "With `stream`: an event `token` with `{text}` for each piece of the answer, then `done` with what is answered"
@@ -51,6 +56,24 @@ _EVENTS = (
     " it is again; `dropped` with a StreamDropped to who reads too slowly; `end` with a StreamEnded as the last one."
 )
 
+_ENTRIES = (
+    "An event `entry` with an Entry for each one that is committed, its index as the id; `dropped` with a StreamDropped"
+    " to who wants to go on further back than 10,000 entries; `end` with a StreamEnded as the last one."
+)
+_LINES = (
+    "One entry a line, see docs/audit-export.md. An export that does not end as HTTP says has failed; it goes on with"
+    " `from`, the index after the last whole line."
+)
+_EXPORTED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The entries, as they are read",
+        "headers": {"Content-Disposition": {"schema": {"type": "string"}}},
+        "content": {
+            kind: {"schema": {"type": "string", "description": _LINES}} for kind in ("application/x-ndjson", "text/csv")
+        },
+    }
+}
+
 
 def hot_descriptions() -> list[APIRoute]:
     """Descriptions only: these functions are never called and are part of no application."""
@@ -62,6 +85,10 @@ def hot_descriptions() -> list[APIRoute]:
     async def dispatch(body: Dispatch, timeout: Timeout = None, key: IdempotencyKey = None) -> None: ...
 
     async def hear_events() -> None: ...
+
+    async def export_audit(query: Annotated[ExportQuery, Query()]) -> None: ...
+
+    async def follow_audit(last_event_id: LastEventId = None) -> None: ...
 
     async def complete_chat(body: ChatRequest, timeout: Timeout = None, key: IdempotencyKey = None) -> None: ...
 
@@ -92,6 +119,22 @@ def hot_descriptions() -> list[APIRoute]:
             summary="Hear what happens",
             response_class=StreamingResponse,
             responses=_streamed(_EVENTS, 'id: 0…\nevent: agent.created\ndata: {"agentName":"llama", …}\n\n'),
+        ),
+        APIRoute(
+            EXPORT_PATH,
+            export_audit,
+            tags=["audit"],
+            summary="Export the audit log, or a part of it",
+            response_class=StreamingResponse,
+            responses=_EXPORTED,
+        ),
+        APIRoute(
+            STREAM_PATH,
+            follow_audit,
+            tags=["audit"],
+            summary="Follow the audit log as it grows",
+            response_class=StreamingResponse,
+            responses=_streamed(_ENTRIES, 'id: 41\nevent: entry\ndata: {"index":41, …}\n\n'),
         ),
         APIRoute(
             CHAT,

@@ -1,0 +1,1 @@
+"""The forms in which the log leaves the platform."""
