@@ -211,7 +211,7 @@ def test_a_private_key_has_one_text(key: str) -> None:
 
 
 def test_a_private_key_does_not_show_itself() -> None:
-    secret = log.text.rpartition("+")[2]
+    secret = log.text.split("+", 4)[4]  # base64 may hold a plus itself
 
     assert secret not in repr(log)
     with pytest.raises(KeyRefused) as refused:
