@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import logging
 import os
 import sys
 import time
@@ -14,13 +13,12 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from deploy.local import environment, nats_server, settings
-from deploy.local.key import LocalOperator, as_local_operator
+from deploy.local.key import LocalOperator, as_local_operator, done
 from deploy.local.private_files import private_directory
 from deploy.local.problem import Problem
 from deploy.local.settings import Settings
 from deploy.nats import agent_keys
 from shared.contracts.orchestrator import ISSUE_AGENT_KEY, LIST_AGENTS, IssueAgentKey, KeyedAgent, ListAgents
-from shared.errors import PlatformError
 
 _TAKEN_WITHIN_S = 5.0
 
@@ -35,13 +33,7 @@ def main(root: Path | None = None) -> int:
     if not wanted:
         raise Problem("which agent? make agent-key AGENT=<its id or name>")
     seed, public_key = agent_keys.new_pair()
-    logging.disable()  # what the bus says while it tries becomes one line in the end
-    try:
-        agent = asyncio.run(_made(ours, wanted, seed, public_key))
-    except PlatformError as error:
-        raise Problem(f"{error.detail} (`make up` starts everything)") from None
-    finally:
-        logging.disable(logging.NOTSET)
+    agent = done(_made(ours, wanted, seed, public_key))
     print(seed)
     print(f"agent {agent.name}: AGENT_ID={agent.id} NATS_URL={ours.nats_url}", file=sys.stderr)
     return 0

@@ -4,10 +4,10 @@ import asyncio
 import getpass
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -23,19 +23,14 @@ _WITHIN_S = 3.0
 
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
+T = TypeVar("T")
 
 
 def main(root: Path | None = None) -> int:
     """Prints a new key, and nothing else, on standard output. Raises `Problem` when there is none to be had."""
     ours = settings.read(root or Path.cwd(), environment.read(root or Path.cwd()))
-    logging.disable()  # what the bus says while it tries becomes one line in the end
-    try:
-        made = asyncio.run(asked_by_local_operator(ours, ISSUE_KEY, _wish(ours)))
-        print(made.key.get_secret_value())
-    except PlatformError as error:
-        raise Problem(f"{error.detail} (`make up` starts everything)") from None
-    finally:
-        logging.disable(logging.NOTSET)
+    made = done(asked_by_local_operator(ours, ISSUE_KEY, _wish(ours)))
+    print(made.key.get_secret_value())
     return 0
 
 
@@ -62,6 +57,17 @@ class LocalOperator:
         """The answer to a call of its own; raises PlatformError."""
         context = call_context(seconds=contract.kind.seconds, caller=_local_operator())
         return await self._bus.call(contract, request, context)
+
+
+def done(work: Coroutine[Any, Any, T]) -> T:
+    """What comes of work on the bus; raises `Problem` with one line for people."""
+    logging.disable()  # what the bus says while it tries becomes that line in the end
+    try:
+        return asyncio.run(work)
+    except PlatformError as error:
+        raise Problem(f"{error.detail} (`make up` starts everything)") from None
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 async def asked_by_local_operator(ours: Settings, contract: Contract[Q, A], request: Q) -> A:

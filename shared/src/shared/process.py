@@ -11,6 +11,7 @@ from typing import Any
 import uvloop
 
 from shared import memory
+from shared.background import beside
 from shared.errors import PlatformError
 
 MAX_OPEN_FILES = 65_536
@@ -49,11 +50,8 @@ class Stop:
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)  # measured: p99 of a dispatch from 57 to 15 ms
-        giving_back = asyncio.create_task(memory.keep_giving_back())
-        try:
+        async with beside(memory.keep_giving_back):
             await self._event.wait()
-        finally:
-            giving_back.cancel()
 
 
 def run(main: Callable[[Stop], Coroutine[Any, Any, None]]) -> None:

@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,7 +16,7 @@ import pytest
 from audit.domain.chain import EMPTY
 from audit.infrastructure.sqlite_writer import SqliteLogWriter
 from shared.bus import Bus, Inlet
-from shared.contracts.audit import QUERY, Query
+from shared.contracts.audit import ERASE, QUERY, Erase, Query
 from shared.contracts.audit_export import ENTRIES_COMMITTED, EXPORT, FOLLOW, Follow
 from shared.errors import PlatformError
 from shared.principal import Role
@@ -46,11 +49,15 @@ def part(first: int, last: int | None = None) -> dict[str, Any]:
     return {"from": first, "to": last}
 
 
-async def lines_of(inlet: Inlet) -> list[bytes]:
+async def bytes_of(inlet: Inlet) -> bytes:
     pieces = []
     while (piece := await inlet.piece()) is not None:
         pieces.append(piece)
-    return b"".join(pieces).splitlines()
+    return b"".join(pieces)
+
+
+async def lines_of(inlet: Inlet) -> list[bytes]:
+    return (await bytes_of(inlet)).splitlines()
 
 
 async def outcome_of_export(edge: Bus, found: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
@@ -110,6 +117,36 @@ async def test_an_export_goes_on_where_another_one_broke_off(nats: Nats, audit: 
     assert [entry["index"] for entry in rest[1:-1]] == list(range(1300, 2003))
     assert rest[1]["previousFingerprint"] == entries[-1]["fingerprint"]
     assert set(rest[-1]) == {"checkpoint"}
+
+
+async def test_an_erasure_meanwhile_is_in_the_export_that_it_took_values_from(
+    nats: Nats, audit: Installation, tmp_path: Path
+) -> None:
+    await fill(audit, SOME)
+    writer = SqliteLogWriter(audit.log)
+    await writer.commit([draft(user_id="gone")], EMPTY)
+    writer.close()
+
+    async with bus_as(nats, "edge") as edge, exporting(edge, format="jsonl") as inlet:
+        begun = await inlet.piece()
+        assert begun is not None
+        erased = await edge.call(ERASE, Erase(user_id="gone"), by(Role.ADMIN, seconds=20))
+        rest = await bytes_of(inlet)
+
+    export = tmp_path / "export.jsonl"
+    export.write_bytes(begun + rest)
+    command = [
+        sys.executable,
+        "-m",
+        "peanut_verify",
+        "--json",
+        str(export),
+        "--key",
+        str(audit.data / "audit/note.pub"),
+    ]
+    verified = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    assert (verified.returncode, erased.entries) == (0, 1), verified.stdout + verified.stderr
+    assert json.loads(verified.stdout)["erasedFields"] == 3
 
 
 @pytest.mark.parametrize("format", ["csv", "ocsf"])

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from edge.http.credentials import Shown
 from edge.identities import Identities
+from shared.background import beside
 from shared.errors import ErrorCode, Overloaded, PlatformError, Unavailable
 from shared.principal import Role
 
@@ -56,11 +57,10 @@ class Listeners:
     @asynccontextmanager
     async def checking(self) -> AsyncIterator[None]:
         """Looks while the block runs whether everybody may still listen; at its end all streams end."""
-        checking = asyncio.create_task(self._keep_checking())
         try:
-            yield
+            async with beside(self._keep_checking):
+                yield
         finally:
-            checking.cancel()
             self._is_stopping = True
             for listener in self._listeners:
                 listener.end(_stopping())

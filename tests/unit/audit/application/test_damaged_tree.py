@@ -1,6 +1,5 @@
 """The tree of a log that somebody wrote into while no process of it ran, and of one whose key was being changed."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,30 +16,8 @@ from shared.errors import Forbidden
 from shared.principal import Caller, Principal, PrincipalKind, Role
 from shared.tlog.checkpoints import open_checkpoint
 from shared.tlog.key_changes import key_change
-from tests.unit.audit.logs import Threads, draft, fill, forge
-
-ORIGIN = "peanut.local/audit"
-
-Replica = Callable[[], tuple[Tree, Knowledge]]
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> NoteKeys:
-    keys = NoteKeys(tmp_path / "audit", ORIGIN)
-    keys.prepare()
-    return keys
-
-
-@pytest.fixture
-def replica(log_file: Path, keys: NoteKeys, workshop: Threads) -> Replica:
-    """A process that begins, with what it knows."""
-
-    def begin() -> tuple[Tree, Knowledge]:
-        knowledge = Knowledge()
-        reader, writer = SqliteLogReader(log_file), SqliteLogWriter(log_file)
-        return Tree(reader, writer, keys, workshop, knowledge, origin=ORIGIN), knowledge
-
-    return begin
+from tests.unit.audit.application.replicas import ORIGIN, Replica, signed_log
+from tests.unit.audit.logs import draft, fill, forge
 
 
 def changes(log_file: Path, tree: Tree, knowledge: Knowledge, keys: NoteKeys) -> KeyChanges:
@@ -52,12 +29,6 @@ def asked_by(role: Role) -> CallContext:
         kind=PrincipalKind.LOCAL_OPERATOR, user_id="local-operator", email="", role=role, credential_id="ann"
     )
     return call_context(seconds=5, caller=Caller(principal=who))
-
-
-async def signed_log(log_file: Path, tree: Tree, entries: int) -> None:
-    await fill(log_file, entries)
-    while await tree.grow():
-        pass
 
 
 @pytest.mark.parametrize("value", ["zeroblob(32)", "'no hash'"])

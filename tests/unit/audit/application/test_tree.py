@@ -2,56 +2,25 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from audit.application import growing
 from audit.application.checkpointing import Checkpointer
-from audit.application.knowledge import Knowledge, Status
+from audit.application.knowledge import Status
 from audit.application.ports import KeysUnusable
 from audit.application.tree import NotCovered, OtherOrigin, Tree, TreeBroken, require_origin
 from audit.domain.chain import EMPTY, Head, fingerprint
 from audit.infrastructure.note_keys import NoteKeys
 from audit.infrastructure.sqlite_reader import SqliteLogReader
-from audit.infrastructure.sqlite_writer import SqliteLogWriter
 from shared.tlog.checkpoints import Checkpoint, open_checkpoint
 from shared.tlog.key_changes import key_change
 from shared.tlog.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
 from shared.tlog.notes import Signer, note_of
-from tests.unit.audit.logs import Threads, draft, fill, forge, stored
+from tests.unit.audit.application.replicas import ORIGIN, Replica, signed_log
+from tests.unit.audit.logs import draft, fill, forge, stored
 from tests.waiting import until
-
-ORIGIN = "peanut.local/audit"
-
-Replica = Callable[[], tuple[Tree, Knowledge]]
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> NoteKeys:
-    keys = NoteKeys(tmp_path / "audit", ORIGIN)
-    keys.prepare()
-    return keys
-
-
-@pytest.fixture
-def replica(log_file: Path, keys: NoteKeys, workshop: Threads) -> Replica:
-    """A process that begins, with what it knows."""
-
-    def begin() -> tuple[Tree, Knowledge]:
-        knowledge = Knowledge()
-        reader, writer = SqliteLogReader(log_file), SqliteLogWriter(log_file)
-        return Tree(reader, writer, keys, workshop, knowledge, origin=ORIGIN), knowledge
-
-    return begin
-
-
-async def signed_log(log_file: Path, tree: Tree, entries: int) -> None:
-    if entries:
-        await fill(log_file, entries)
-    while await tree.grow():
-        pass
 
 
 def roots(log_file: Path, size: int) -> bytes:

@@ -107,6 +107,16 @@ async def test_an_entry_goes_in_with_a_receipt_and_comes_out_whole(door: Door) -
     assert integrity == {"status": "valid", "verifiedEntries": 1, "checkpoint": None, "firstBadIndex": None}
 
 
+@pytest.mark.asvs("16.4.2")
+@pytest.mark.parametrize("action", ["audit.key_changed", "audit.personal_erased", "audit.exported"])
+async def test_no_other_service_records_what_concerns_the_log_itself(door: Door, action: str) -> None:
+    with pytest.raises(InvalidFields) as refused:
+        await door.call(APPEND, {"entries": [entry(), entry(id="e2", action=action)]})
+
+    assert [problem.path for problem in refused.value.errors] == ["entries.1.action"]
+    assert stored(door.file, "SELECT count(*) FROM entries") == [(0,)]
+
+
 async def test_personal_values_stand_beside_the_body_and_not_in_it(door: Door) -> None:
     await door.call(APPEND, {"entries": [entry(ipAddress="192.0.2.7", userAgent="curl")]})
 

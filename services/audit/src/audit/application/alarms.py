@@ -1,11 +1,11 @@
 """Alarms: who watches the platform hears at once that the log is no longer what was written."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from audit.application.knowledge import Knowledge
+from shared.background import beside
 from shared.bus import write
 from shared.clock import utc_now
 from shared.contracts.events import INTEGRITY_CHANGED, IntegrityChanged
@@ -25,11 +25,8 @@ class Alarms:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Tells while the block runs."""
-        task = asyncio.create_task(self._repeat())
-        try:
+        async with beside(self._repeat):
             yield
-        finally:
-            task.cancel()
 
     async def _repeat(self) -> None:
         told: int | None = None

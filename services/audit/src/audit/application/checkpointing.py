@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from audit.application.knowledge import Knowledge
 from audit.application.ports import LogUnavailable
 from audit.application.tree import Tree
+from shared.background import beside
 from shared.errors import PlatformError
 
 EVERY_S = 0.5
@@ -29,12 +30,8 @@ class Checkpointer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Signs while the block runs; what is left at its end is signed by whoever begins next."""
-        task = asyncio.create_task(self._repeat())
-        try:
+        async with beside(self._repeat):
             yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
 
     async def _repeat(self) -> None:
         while True:
@@ -53,5 +50,9 @@ class Checkpointer:
         """Returns after EVERY_S, as another replica may have appended; sooner after ENTRIES of our own."""
         loop = asyncio.get_running_loop()
         until = loop.time() + EVERY_S
-        while loop.time() < until and self._knowledge.seen.index + 1 - self._tree.grown.edge.size < ENTRIES:  # noqa: ASYNC110  # what is waited for sets no event
+        while loop.time() < until and self._unsigned < ENTRIES:  # noqa: ASYNC110  # what is waited for sets no event
             await asyncio.sleep(LOOK_EVERY_S)
+
+    @property
+    def _unsigned(self) -> int:
+        return self._knowledge.seen.index + 1 - self._tree.grown.edge.size

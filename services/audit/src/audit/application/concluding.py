@@ -10,13 +10,14 @@ import orjson
 from audit.application.appends import Appends
 from audit.application.ports import LogUnavailable, LogWriter
 from audit.domain.entry import Draft, Row
+from audit.domain.erasure import SOURCE
 from audit.domain.personal import PERSONAL_FIELDS
+from shared.background import beside
 from shared.clock import rfc3339, unix_ms, utc_now
 
 GRACE_S = 60.0
 EVERY_S = 5.0
 AT_ONCE = 256
-SOURCE = "audit"
 
 _log = logging.getLogger(__name__)
 
@@ -37,11 +38,8 @@ class Concluder:
         Begins one grace period after the start and after each failure to write: outcomes that could not be delivered
         while the log was away come from the outboxes first.
         """
-        task = asyncio.create_task(self._repeat())
-        try:
+        async with beside(self._repeat):
             yield
-        finally:
-            task.cancel()
 
     async def conclude(self) -> int:
         """One round; returns how many intents it concluded."""
@@ -68,7 +66,7 @@ class Concluder:
 
 
 def _unknown(intent: Row) -> Draft:
-    beside = orjson.loads(intent.personal)
+    values = orjson.loads(intent.personal)
     return Draft(
         source=SOURCE,
         id=intent.id,
@@ -77,7 +75,7 @@ def _unknown(intent: Row) -> Draft:
         action=intent.action,
         outcome="unknown",
         user_id=intent.user_id,
-        personal={field: beside[field]["value"] if field in beside else "" for field in PERSONAL_FIELDS},
+        personal={field: values[field]["value"] if field in values else "" for field in PERSONAL_FIELDS},
         resource_type=intent.resource_type,
         resource_id=intent.resource_id,
         details={"intentIndex": intent.index},

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from audit.application.appends import Appends
+from audit.application.own_entries import own_entry
 from audit.application.ports import LogDamaged, LogEraser, LogReader, LogUnavailable, Workshop
 from audit.domain.chain import Head
 from audit.domain.entry import Draft
-from audit.domain.erasure import ERASED, SOURCE, details_of
+from audit.domain.erasure import details_of
 from shared.bus import CallContext
-from shared.clock import rfc3339_now
+from shared.contracts.audit import Action, Outcome
 from shared.ids import new_id
 from shared.principal import Role
 
@@ -97,18 +98,12 @@ def _search(reader: LogReader, person: Person, first: int, last: int) -> list[in
 
 def _entry(person: Person, context: CallContext, indexes: Sequence[int]) -> Draft:
     """It names the person by id only: an e-mail address would stay for ever."""
-    principal, origin = context.principal, context.caller.origin
-    return Draft(
-        source=SOURCE,
-        id=new_id(),
-        request_id=context.request_id,
-        phase="outcome",
-        action=ERASED,
-        outcome="success",
-        user_id=principal.user_id,
-        personal={"userEmail": principal.email, "ipAddress": origin.ip_address, "userAgent": origin.user_agent},
+    return own_entry(
+        context,
+        Action.AUDIT_PERSONAL_ERASED,
+        Outcome.SUCCESS,
         resource_type="user",
         resource_id=person.user_id,
         details=details_of(indexes),
-        timestamp=rfc3339_now(),
+        id=new_id(),
     )

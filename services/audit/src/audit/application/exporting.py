@@ -9,21 +9,20 @@ from functools import partial
 from typing import Any, Protocol
 
 from audit.application.appends import Appends
-from audit.application.ports import LogDamaged, LogReader, LogUnavailable, StoredCheckpoint, Workshop
+from audit.application.own_entries import own_entry
+from audit.application.ports import Filters, LogDamaged, LogReader, LogUnavailable, StoredCheckpoint, Workshop
 from audit.domain.chain import EMPTY, Head
 from audit.domain.entry import Draft
 from audit.domain.formats import csv_lines, jsonl
 from audit.domain.formats.chosen import LINES
 from audit.domain.formats.records import NotAsWritten, record_of
 from shared.bus import CallContext
-from shared.clock import rfc3339_now
+from shared.contracts.audit import Action, Outcome
 from shared.contracts.audit_export import ExportFormat
 from shared.errors import FieldError, InvalidFields, PlatformError
 from shared.principal import Role
 from shared.tlog.merkle import Frontier
 
-SOURCE = "audit"
-EXPORTED = "audit.exported"
 AT_ONCE = 500
 """Entries that are read and written in one go, some 20 ms: a query waits no longer for its turn."""
 PART_BYTES = 1024 * 1024
@@ -106,15 +105,15 @@ class Exports:
         context.principal.must_be(Role.ADMIN)
         if wish.last is not None and wish.last < wish.first:
             raise InvalidFields("The part ends before it begins.", errors=(FieldError("to", "comes before `from`"),))
-        await self._appends.append([_entry(wish, context, "intent", None, {})])
+        await self._appends.append([_entry(wish, context, None, {})])
         progress = _Progress()
         try:
             await self._write_all(wish, write, progress)
         except BaseException as error:
             reason = error.reason if isinstance(error, PlatformError) else "broken-off"
-            self._conclude(_entry(wish, context, "outcome", "failure", {"count": progress.count, "reason": reason}))
+            self._conclude(_entry(wish, context, Outcome.FAILURE, {"count": progress.count, "reason": reason}))
             raise
-        outcome = _entry(wish, context, "outcome", "success", {"count": progress.count})
+        outcome = _entry(wish, context, Outcome.SUCCESS, {"count": progress.count})
         try:
             await self._appends.append([outcome])
         except asyncio.CancelledError:  # all was written nevertheless
@@ -131,13 +130,12 @@ class Exports:
         head = await self._do(partial(_head_before, self._reader, wish.first))
         if first_line := await self._first_line(wish):
             await write(first_line)
-        while head.index + 1 < end:
-            until = min(head.index + AT_ONCE, end - 1)
-            part = await self._do(partial(read_part, self._reader, wish.format, head, until))
-            for piece, count in part.pieces:
-                await write(piece)
-                progress.count += count
-            head = part.head
+        head = await self._write_entries(wish.format, head, end, write, progress)
+        # An erasure meanwhile took values from what was read after it: whoever verifies has to find its entry too.
+        while wish.last is None and await self._do(partial(_last_erasure, self._reader)) >= end:
+            checkpoint = await self._tree.covering()
+            end = checkpoint.size if checkpoint else end
+            head = await self._write_entries(wish.format, head, end, write, progress)
         if wish.format is ExportFormat.JSONL:
             # As it is stored it has by now the cosignatures of those who have seen it.
             stored = await self._do(partial(_checkpoint_of, self._reader, end))
@@ -145,6 +143,19 @@ class Exports:
                 stored = checkpoint
             if stored is not None:
                 await write(jsonl.last_line(stored.note))
+
+    async def _write_entries(
+        self, format: ExportFormat, head: Head, end: int, write: Write, progress: _Progress
+    ) -> Head:
+        """Writes those after `head` and before `end`; returns the last one."""
+        while head.index + 1 < end:
+            until = min(head.index + AT_ONCE, end - 1)
+            part = await self._do(partial(read_part, self._reader, format, head, until))
+            for piece, count in part.pieces:
+                await write(piece)
+                progress.count += count
+            head = part.head
+        return head
 
     async def _first_line(self, wish: Wish) -> bytes:
         if wish.format is ExportFormat.JSONL:
@@ -218,21 +229,20 @@ def _checkpoint_of(reader: LogReader, size: int) -> StoredCheckpoint | None:
         return snapshot.checkpoint_of(size)
 
 
-def _entry(wish: Wish, context: CallContext, phase: str, outcome: str | None, result: dict[str, Any]) -> Draft:
-    principal, origin = context.principal, context.caller.origin
+def _last_erasure(reader: LogReader) -> int:
+    """The index of the newest erasure, -1 when there is none."""
+    with reader.snapshot() as snapshot:
+        newest = snapshot.newest(Filters(action=Action.AUDIT_PERSONAL_ERASED), 1, 0)
+        return newest[0].index if newest else -1
+
+
+def _entry(wish: Wish, context: CallContext, outcome: Outcome | None, result: dict[str, Any]) -> Draft:
     details = {**result, "format": wish.format.value, "from": wish.first, "to": wish.last}
-    return Draft(
-        source=SOURCE,
-        id=context.event_id,
-        request_id=context.request_id,
-        phase=phase,
-        action=EXPORTED,
-        outcome=outcome,
-        user_id=principal.user_id,
-        personal={"userEmail": principal.email, "ipAddress": origin.ip_address, "userAgent": origin.user_agent},
+    return own_entry(
+        context,
+        Action.AUDIT_EXPORTED,
+        outcome,
         resource_type="audit",
         resource_id="log",
         details=dict(sorted(details.items())),
-        timestamp=rfc3339_now(),
-        conclude_by=context.deadline if phase == "intent" else None,
     )

@@ -10,6 +10,7 @@ from functools import partial
 from audit.application.knowledge import Knowledge
 from audit.application.ports import LogDamaged, LogReader, LogUnavailable, Workshop
 from audit.domain.entry import Row
+from shared.background import beside
 from shared.contracts.audit_export import MAX_FOLLOWED
 from shared.principal import Principal, Role
 
@@ -58,11 +59,8 @@ class Herald:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Tells while the block runs."""
-        task = asyncio.create_task(self._repeat())
-        try:
+        async with beside(self._repeat):
             yield
-        finally:
-            task.cancel()
 
     async def _repeat(self) -> None:
         told = self._knowledge.seen.index

@@ -15,7 +15,8 @@ from shared.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, node_from
 
 AT_ONCE = 4096
 """Entries by which the tree grows in a go: some 60 ms of the worker, for which queries wait."""
-MAX_KEY_CHANGES = 100
+MAX_KEY_CHANGES = 256
+"""As many as the witness takes at once."""
 
 _CHANGES_KEY = b'{"action":"%b",' % Action.AUDIT_KEY_CHANGED.encode()
 

@@ -12,6 +12,7 @@ from audit.application.inspection import Findings, are_tiles_sound, digest_of, l
 from audit.application.knowledge import Knowledge, Status
 from audit.application.ports import LogDamaged, LogReader, LogUnavailable, Workshop
 from audit.domain.verification import NOTHING, Prefix
+from shared.background import beside
 
 STRETCH = 1024
 """Entries that are looked at in one go, some 10 ms: a query waits for one stretch, not for a pass."""
@@ -44,12 +45,8 @@ class Scrubber:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Scrubs while the block runs."""
-        tasks = [asyncio.create_task(self._repeat(round)) for round in (self.catch_up, self._pass)]
-        try:
+        async with beside(partial(self._repeat, self.catch_up)), beside(partial(self._repeat, self._pass)):
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
 
     async def catch_up(self) -> None:
         """Verifies what was appended since the newest checkpoint."""

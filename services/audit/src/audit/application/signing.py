@@ -2,17 +2,13 @@
 
 from dataclasses import dataclass
 
-import orjson
-
-from audit.application.ports import Filters, LogDamaged, Snapshot
+from audit.application.growing import key_changes_in
+from audit.application.ports import LogDamaged, Snapshot
 from audit.domain.chain import EMPTY, Head
 from audit.domain.verification import NOTHING, Prefix
 from shared.tlog.checkpoints import Checkpoint, open_checkpoint
 from shared.tlog.key_changes import successor
 from shared.tlog.notes import NoteRefused, Verifier
-
-KEY_CHANGED = "audit.key_changed"
-MAX_KEY_CHANGES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +77,10 @@ def _opened(note: str, snapshot: Snapshot, keys: tuple[Verifier, ...]) -> Checkp
 def _successors(snapshot: Snapshot, keys: tuple[Verifier, ...]) -> list[Verifier]:
     """The keys that entries of the log have handed on to, in order, and that this process has not been told of."""
     known = list(keys)
-    for row in reversed(snapshot.newest(Filters(action=KEY_CHANGED), MAX_KEY_CHANGES, 0)):
-        try:
-            note = orjson.loads(row.body)["details"]["note"]
-        except (ValueError, TypeError, KeyError):
-            continue
+    for note in key_changes_in(snapshot):
         for key in tuple(known):
             try:
                 known.append(successor(note, key))
-            except (NoteRefused, TypeError):
+            except NoteRefused:
                 continue
     return known[len(keys) :]

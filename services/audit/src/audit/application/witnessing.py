@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from audit.application.ports import LogDamaged, StoredCheckpoint
+from shared.background import beside
 from shared.errors import PlatformError, Unavailable
 from shared.tlog.checkpoints import Checkpoint, parse_checkpoint
 from shared.tlog.notes import CosignatureVerifier, KeyRefused, NoteRefused, open_note
@@ -100,11 +101,8 @@ class Witnessing:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Compares while the block runs: now, after each new checkpoint, and every two seconds."""
-        task = asyncio.create_task(self._repeat())
-        try:
+        async with beside(self._repeat):
             yield
-        finally:
-            task.cancel()
 
     async def _repeat(self) -> None:
         while True:
@@ -114,7 +112,8 @@ class Witnessing:
             except Exception:
                 _log.exception("witnessing_failed")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), ROUND_S)
+                async with asyncio.timeout(ROUND_S):  # wait_for can swallow a cancellation (Python 3.11)
+                    await self._news.wait()
 
     async def compare(self) -> None:
         """One round. A witness that does not answer, or a log that cannot be read, is tried again in the next."""

@@ -7,9 +7,11 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
+from functools import partial
 from pathlib import Path
 
 from audit.infrastructure.sqlite_connections import connect
+from shared.background import beside
 
 EVERY_S = 0.25
 
@@ -17,11 +19,8 @@ EVERY_S = 0.25
 @asynccontextmanager
 async def checkpointing(file: Path, commits: Callable[[], int]) -> AsyncIterator[None]:
     """Checkpoints while the block runs, after each round in which the number of `commits` grew."""
-    task = asyncio.create_task(_repeat(file, commits))
-    try:
+    async with beside(partial(_repeat, file, commits)):
         yield
-    finally:
-        task.cancel()
 
 
 async def _repeat(file: Path, commits: Callable[[], int]) -> None:

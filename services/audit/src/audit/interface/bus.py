@@ -21,6 +21,7 @@ from shared.contracts import health
 from shared.contracts.audit import (
     ERASE,
     QUERY,
+    Action,
     Append,
     Entry,
     Erase,
@@ -37,6 +38,8 @@ from shared.errors import FieldError, InvalidFields
 
 SOURCES = ("edge", "auth", "orchestrator")
 MAX_DETAILS_BYTES = 65_536
+OWN = frozenset(action for action in Action if action.startswith("audit."))
+"""What no other service may say: keys change, values are erased and exports are made here."""
 _PERSONAL: tuple[PersonalField, ...] = ("ipAddress", "userAgent", "userEmail")
 
 
@@ -80,6 +83,9 @@ def _appending(source: str, appends: Appends) -> Callable[[bytes, CallContext], 
 
 
 def _draft(source: str, entry: NewEntry, number: int) -> Draft:
+    if entry.action in OWN:
+        problem = FieldError(f"entries.{number}.action", "only the audit service records this")
+        raise InvalidFields("Another service records what concerns the log itself.", errors=(problem,))
     details = plain(entry.details)
     if details and len(orjson.dumps(details)) > MAX_DETAILS_BYTES:
         problem = FieldError(f"entries.{number}.details", f"at most {MAX_DETAILS_BYTES} bytes")

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from shared.background import beside
 from shared.database import DatabaseUnavailable
 
 LEASE = timedelta(seconds=4)
@@ -41,12 +42,8 @@ class Leases:
     @asynccontextmanager
     async def renewing(self) -> AsyncIterator[None]:
         """Says each second that this replica is alive, while the block runs."""
-        renewal = asyncio.create_task(self._renew_always())
-        try:
+        async with beside(self._renew_always):
             yield
-        finally:
-            renewal.cancel()
-            await asyncio.wait((renewal,))  # it may be in the middle of the database, which is closed next
 
     async def _renew_always(self) -> None:
         while True:
