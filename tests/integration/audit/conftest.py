@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.audit.installation import Installation
+from tests.integration.audit.installation import Installation, running
 from tests.integration.bus import Nats
 
 
 @pytest.fixture
 def audit(nats: Nats, tmp_path: Path) -> Iterator[Installation]:
-    installation = Installation(nats, tmp_path)
-    installation.start()
-    yield installation
-    installation.end()
+    with running(nats, tmp_path) as installation:
+        yield installation

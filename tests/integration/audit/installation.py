@@ -10,6 +10,8 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,17 @@ class Installation:
                 assert entry[field] == hashlib.sha256(b"peanut-audit/personal/v1\0" + framed).hexdigest()
             previous = fingerprint
         return rows
+
+
+@contextmanager
+def running(nats: Nats, data: Path) -> Iterator[Installation]:
+    """An installation with one replica; however the block ends, no replica outlives it."""
+    installation = Installation(nats, data)
+    try:
+        installation.start()
+        yield installation
+    finally:
+        installation.end()
 
 
 def by(role: Role, *, seconds: float = 5) -> CallContext:

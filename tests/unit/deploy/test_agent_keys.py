@@ -9,6 +9,7 @@ import pytest
 from deploy.nats import agent_keys
 
 ONE, OTHER = "0193a3c0-0000-7000-8000-000000000001", "0193a3c0-0000-7000-8000-000000000002"
+KEY = agent_keys.new_pair()[1]
 
 
 def test_a_pair_is_a_users_seed_and_its_public_key() -> None:
@@ -44,7 +45,7 @@ def test_before_the_first_key_there_is_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "content"), [(ONE, "nonsense"), (ONE, ""), ("x", agent_keys.new_pair()[1])])
+@pytest.mark.parametrize(("name", "content"), [(ONE, "nonsense"), (ONE, ""), ("x", KEY)], ids=range(3))
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / "agents").mkdir()
     (tmp_path / "agents" / f"{name}.pub").write_text(content)
@@ -53,7 +54,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: str) -> Non
         agent_keys.known(tmp_path)
 
 
-@pytest.mark.parametrize(("id", "key"), [("*", agent_keys.new_pair()[1]), (ONE, "U"), (ONE, 'UA" } ]')])
+@pytest.mark.parametrize(("id", "key"), [("*", KEY), (ONE, "U"), (ONE, 'UA" } ]')], ids=range(3))
 def test_what_would_say_more_in_the_configuration_is_not_kept(tmp_path: Path, id: str, key: str) -> None:
     with pytest.raises(ValueError, match="not an agent's"):
         agent_keys.keep(tmp_path, id, key)

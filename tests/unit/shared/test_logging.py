@@ -78,7 +78,11 @@ def test_the_trace_of_the_call_is_named(capsys: pytest.CaptureFixture[str]) -> N
     assert lines.only()["traceId"] == "a" * 32
 
 
-@pytest.mark.parametrize("value", [2**70, "half \ud800", {1: {2: object()}}, b"\xff", float("nan")], ids=ascii)
+@pytest.mark.parametrize(
+    "value",
+    [2**70, "half \ud800", {1: {2: object()}}, b"\xff", float("nan")],
+    ids=["large", "half", "object", "bytes", "nan"],
+)
 def test_no_value_is_a_reason_to_lose_an_event(capsys: pytest.CaptureFixture[str], value: object) -> None:
     lines = Lines(capsys)
     _log.info("odd", extra={"value": value})

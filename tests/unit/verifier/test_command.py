@@ -117,7 +117,7 @@ def test_machines_get_one_object(run: Run, rows: list[Row]) -> None:
         ("-", "--key", KEY, "--since", "missing"),
         ("-", "--key", KEY, "--jobs", "many"),
     ],
-    ids=" ".join,
+    ids=range(12),
 )
 def test_what_cannot_be_checked_says_so(run: Run, rows: list[Row], arguments: tuple[str, ...]) -> None:
     finished = run(*arguments, given=export(rows).data)

@@ -38,7 +38,7 @@ def test_the_log_has_a_key_when_one_is_set(monkeypatch: pytest.MonkeyPatch) -> N
         ("WITNESS_NAME", "a b", "WITNESS_NAME: Value error, must be a name"),
         ("AUDIT_ORIGIN", "a+b", "AUDIT_ORIGIN: Value error, must be a name"),
         ("AUDIT_ORIGIN", "peanut.local/other", "must be the key of AUDIT_ORIGIN"),
-        ("WITNESS_LOG_KEY", KEY.text[:-1], "must be the public key of a log"),
+        pytest.param("WITNESS_LOG_KEY", KEY.text[:-1], "must be the public key of a log", id="cut off"),
     ],
 )
 @pytest.mark.usefixtures("in_a_folder")

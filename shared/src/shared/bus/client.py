@@ -14,6 +14,10 @@ from nats.errors import ConnectionReconnectingError, MaxPayloadError
 
 from shared.bus.transport import BusTransport, Hearer
 
+QUIET_LOOK_S = 0.25
+QUIET_LOOKS = 2
+"""More than one: after a turn that took long, the loop looks at its clock before it reads."""
+
 
 class BusClient(Client):
     """Connects, keeps subscriptions and heals as nats-py does; messages go past its queues."""
@@ -58,6 +62,16 @@ class BusClient(Client):
         """Returns when the connection has taken what was sent; raises OSError when it breaks meanwhile."""
         self._write()
         await self._transport.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it bare
+
+    async def all_is_read(self) -> None:
+        """Returns when everything is read that the server had for us at this call, or when nothing comes any more."""
+        pong: asyncio.Future[bool] = self._loop.create_future()
+        await self._send_ping(pong)  # the server answers behind all that it has sent before
+        quiet = 0
+        while not pong.done() and quiet < QUIET_LOOKS:
+            before = self._transport.reads
+            await asyncio.wait([pong], timeout=QUIET_LOOK_S)
+            quiet = quiet + 1 if self._transport.reads == before else 0
 
     async def hear(self, subject: str, hearer: Hearer, *, queue: str = "") -> Subscription:
         """Subscribes; each message goes to `hearer` as soon as it is read."""

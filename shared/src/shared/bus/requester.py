@@ -1,7 +1,7 @@
 """The asking side of calls: one inbox for all of them, and failures instead of silence."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -37,7 +37,6 @@ SEEK_FOR_S = 0.5
 PATIENCE_S = dict.fromkeys(Kind, LOST_AFTER_S) | {Kind.READ: SEEK_AFTER_S[Kind.READ]}
 """How long a replica may say nothing of a call before it is given up, unless another is looked for."""
 
-STALLED_S = 0.25
 RECONNECT_WITHIN_S = 1.0
 HEADERS_ROOM = 64 * 1024
 
@@ -75,7 +74,7 @@ class Requester:
         self._patience_s = PATIENCE_S
         if finds_replicas:
             self._patience_s = PATIENCE_S | {Kind.READ: SEEK_AFTER_S[Kind.READ] + SEEK_FOR_S}
-        self._seeking: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._client = client
         self._user = user
         self._process = process
@@ -210,9 +209,12 @@ class Requester:
 
     def _seek(self, call: Pending) -> None:
         if call.is_silent:
-            task = self._loop.create_task(self._find_another(call))
-            self._seeking.add(task)
-            task.add_done_callback(self._seeking.discard)
+            self._begin_task(self._find_another(call))
+
+    def _begin_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _find_another(self, call: Pending) -> None:
         """Fails a call with the name of a replica that is there, unless something is heard of it meanwhile."""
@@ -243,12 +245,25 @@ class Requester:
         if now >= pending.deadline:
             pending.fail(DeadlinePassed(f"No answer from {pending.service} in time."))
             return
-        if now > pending.due + STALLED_S:
-            pending.heard = now  # it was this process that stood still; what was said to it comes next
         if now >= pending.due:
-            pending.fail(ReplicaSilent(f"The replica of {pending.service} that worked on this is gone."))
+            pending.timer = self._loop.call_at(pending.deadline, self._look_after, pending)
+            self._begin_task(self._give_up(pending))
             return
         pending.timer = self._loop.call_at(pending.due, self._look_after, pending)
+
+    async def _give_up(self, pending: Pending) -> None:
+        """Fails a call whose replica is silent, unless something that it said was only not read yet.
+
+        A process that stood still, or that others tell more than it can read, hears it late.
+        """
+        heard = pending.heard
+        with suppress(NatsError, OSError):  # a broken connection fails the call by itself
+            await self._client.all_is_read()
+        if pending.heard == heard:
+            pending.fail(ReplicaSilent(f"The replica of {pending.service} that worked on this is gone."))
+        elif pending.token in self._pending and pending.timer is not None:
+            pending.timer.cancel()
+            pending.timer = self._loop.call_at(pending.due, self._look_after, pending)
 
 
 def body_of(answer: bytes, headers: Mapping[str, str], service: str) -> bytes:

@@ -36,6 +36,12 @@ class BusTransport(TcpTransport):
     def __init__(self, find: Find) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # nats-py leaves it bare
         self._find = find
+        self._splitter: _Splitter | None = None
+
+    @property
+    def reads(self) -> int:
+        """How often something was read of this connection."""
+        return self._splitter.reads if self._splitter else 0
 
     def __bool__(self) -> bool:
         return True  # nats-py makes a transport of its own where this one is false, as its own is until connected
@@ -44,7 +50,7 @@ class BusTransport(TcpTransport):
         """Connects, as nats-py asks for it, to one server; raises OSError or TimeoutError."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(buffer_size)
-        splitter = _Splitter(reader, self._find)
+        splitter = self._splitter = _Splitter(reader, self._find)
         connecting = loop.create_connection(lambda: splitter, str(uri.hostname), int(uri.port or 0))
         transport, _ = await asyncio.wait_for(connecting, connect_timeout)
         writer = asyncio.StreamWriter(transport, splitter, reader, loop)
@@ -66,9 +72,11 @@ class _Splitter(asyncio.StreamReaderProtocol):
         self._parts: list[bytes] = []
         self._have = 0
         self._need = 0
+        self.reads = 0
 
     def data_received(self, data: bytes) -> None:
         """Hands on every operation that is whole; the start of the next waits for its rest."""
+        self.reads += 1
         self._have += len(data)
         if self._have < self._need:  # of a large message: joined once, not at each of its parts
             self._parts.append(data)

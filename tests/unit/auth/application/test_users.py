@@ -523,7 +523,7 @@ async def test_removing_twice_is_not_found_and_recorded_once(world: World, ada: 
     assert len(list(world.outbox.glob("*.json"))) == 1
 
 
-@pytest.mark.parametrize("id", ["", "x", "' OR 1=1 --", new_id()])
+@pytest.mark.parametrize("id", ["", "x", "' OR 1=1 --", pytest.param(new_id(), id="new")])
 async def test_who_is_not_there_is_not_found(world: World, ada: CallContext, id: str) -> None:
     nobody = await world.add_user("gone@example.org", Role.VIEWER)
     async with world.database.writing() as connection:

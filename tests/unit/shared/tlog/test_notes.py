@@ -173,7 +173,7 @@ def test_any_text_is_either_a_note_or_refused(text: str) -> None:
         open_note(text, [peter])
 
 
-@pytest.mark.parametrize("key", [PETER, log.verifier.text])
+@pytest.mark.parametrize("key", [PETER, log.verifier.text], ids=["Peter", "new"])
 def test_a_public_key_has_one_text(key: str) -> None:
     assert Verifier.parse(key).text == key
     for at in range(len(key)):
@@ -201,7 +201,7 @@ def test_what_is_not_a_public_key_is_refused(key: str) -> None:
         Verifier.parse(key)
 
 
-@pytest.mark.parametrize("key", [PETER_PRIVATE, log.text])
+@pytest.mark.parametrize("key", [PETER_PRIVATE, log.text], ids=["Peter", "new"])
 def test_a_private_key_has_one_text(key: str) -> None:
     assert Signer.parse(key).text == key
     for at in range(len(key)):
