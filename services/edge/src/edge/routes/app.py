@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import lru_cache
 from itertools import zip_longest
+from threading import Lock
 from typing import Any
 
 from fastapi import FastAPI
@@ -24,6 +25,7 @@ from edge.routes.auth import auth_routes
 from edge.routes.call import REQUEST
 from edge.routes.conversations import conversation_routes
 from edge.routes.documentation import describe, documentation_routes
+from edge.routes.hot_descriptions import hot_descriptions
 from edge.routes.metrics import metric_routes
 from edge.routes.operations import operation_routes
 from edge.routes.parameters import require_known_parameters
@@ -48,8 +50,8 @@ class MethodNotAllowed(PlatformError):
 
 def fastapi_app(bus: Bus, health: HealthCheck, exposition: Exposition) -> FastAPI:
     """The application with all its routes."""
-    app = FastAPI(openapi_url="/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.routes = [route for route in app.routes if isinstance(route, Route)]  # that of the document
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.routes = []
     for router in (
         auth_routes(bus),
         second_factor_routes(bus),
@@ -64,7 +66,8 @@ def fastapi_app(bus: Bus, health: HealthCheck, exposition: Exposition) -> FastAP
     ):
         app.include_router(router)
         app.state.routes += [route for route in router.routes if isinstance(route, Route)]
-    app.openapi = lambda: _once(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    lock = Lock()
+    app.openapi = lambda: _once(app, lock)  # type: ignore[method-assign]  # FastAPI's documented way
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _unrouted)
     return app
@@ -73,6 +76,8 @@ def fastapi_app(bus: Bus, health: HealthCheck, exposition: Exposition) -> FastAP
 def behind_pipeline(app: FastAPI) -> Rest:
     """The application as a handler of the pipeline: its answers are small, so they are taken whole."""
 
+    served = [*app.state.routes, *hot_descriptions()]
+
     async def handle(request: Request) -> Response:
         require_known_parameters(app.state.routes, request)
         body = await request.sound_json()
@@ -80,7 +85,7 @@ def behind_pipeline(app: FastAPI) -> Rest:
         try:
             await app({**request.scope, "method": request.method, REQUEST: request}, _receiving(body), answer.take)
         except (MethodNotAllowed, NoSuchRoute) as error:
-            allowed = _methods(app, request.path)
+            allowed = _methods(served, request.path)
             if not allowed:
                 raise
             refusal = error if isinstance(error, MethodNotAllowed) else MethodNotAllowed(_NOT_THAT_METHOD)  # a hot one
@@ -126,11 +131,9 @@ def routes_of(app: FastAPI, hot: Iterable[str]) -> Callable[[str], str]:
     return route_of
 
 
-def _methods(app: FastAPI, path: str) -> set[str]:
-    """What the documented routes take under this path; the document knows the hot ones too."""
-    paths: dict[str, dict[str, Any]] = app.openapi()["paths"]
-    found = (operations for template, operations in paths.items() if _matches(template, path))
-    return {method.upper() for operations in found for method in operations}
+def _methods(served: Iterable[Route], path: str) -> set[str]:
+    """What the routes take under this path."""
+    return {method for route in served if _matches(route.path, path) for method in route.methods or ()}
 
 
 def _matches(template: str, path: str) -> bool:
@@ -151,10 +154,11 @@ async def _unrouted(_request: FastRequest, error: Exception) -> FastResponse:
     raise NoSuchRoute("Nothing is served here.") from None
 
 
-def _once(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        app.openapi_schema = describe(app)
-    return app.openapi_schema
+def _once(app: FastAPI, lock: Lock) -> dict[str, Any]:
+    with lock:  # asked for from threads
+        if app.openapi_schema is None:
+            app.openapi_schema = describe(app)
+        return app.openapi_schema
 
 
 def _receiving(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:

@@ -1,11 +1,13 @@
 """The OpenAPI document and its page; every asset comes from here, none from a CDN."""
 
+import asyncio
 from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 
 from edge.http.pipeline import GUARDED, PUBLIC
 from edge.http.problems import OPENAI
@@ -131,8 +133,13 @@ _FAILURE_HEADERS = {
 
 
 def documentation_routes() -> APIRouter:
-    """`/docs` and its files."""
+    """`/openapi.json`, `/docs` and its files."""
     router = APIRouter(include_in_schema=False)
+
+    @router.get("/openapi.json")
+    async def document(request: Request) -> Response:
+        # A second's work, once: in a thread, it holds up nobody's dispatch.
+        return JSONResponse(await asyncio.to_thread(request.app.openapi))
 
     @router.get("/docs")
     async def page() -> Response:
