@@ -9,6 +9,8 @@ VENV := .venv/bin
 BOOTSTRAP := $(or $(PYTHON),$(shell test -x $(VENV)/python && echo $(VENV)/python || echo python3))
 LOCAL := $(VENV)/python -m deploy.local
 PACKAGES := shared $(notdir $(patsubst %/pyproject.toml,%,$(wildcard services/*/pyproject.toml)))
+ON_EVERY_CORE := -n auto --dist worksteal
+WHOLE := tests/e2e tests/chaos tests/asvs
 SOURCES := deploy services shared tests
 COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links
@@ -49,11 +51,15 @@ audit-key: environment ## a new key for the audit log's checkpoints; the log its
 	@$(LOCAL) audit-key
 
 test: environment ## unit, integration, end-to-end and chaos tests
-	@$(VENV)/pytest
+	@$(VENV)/pytest $(ON_EVERY_CORE) tests/unit
+	@$(VENV)/pytest tests/integration $(WHOLE)
 
-coverage: environment ## the same with coverage of lines and branches, at least 85 %
+# The whole system runs unmeasured, as its users run it: measured, each of its processes would take twice as long to start.
+coverage: environment ## the same; of lines and branches, unit and integration tests cover at least 85 %
 	@$(VENV)/coverage erase
-	@$(VENV)/coverage run -m pytest
+	@$(VENV)/coverage run -m pytest $(ON_EVERY_CORE) tests/unit
+	@$(VENV)/coverage run -m pytest tests/integration
+	@$(VENV)/pytest $(WHOLE)
 	@$(VENV)/coverage combine --quiet
 	@$(VENV)/coverage report --skip-covered --fail-under=85
 
