@@ -1,20 +1,25 @@
-"""How fast the audit log is when it is long: its start, verified pages, appends with receipts, and checkpoints.
+"""How fast the audit log is when it is long: start, verified pages, appends, checkpoints, exports and their verifier.
 
 The log is made by the service's own code, without the service: sealed entries, tiles and a signed checkpoint.
 """
 
 import asyncio
+import json
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import quantiles
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import httpx
 
+import peanut_verify
 from audit.application.knowledge import Knowledge
 from audit.application.tree import Tree
 from audit.domain.chain import Head
@@ -23,6 +28,7 @@ from audit.infrastructure.note_keys import NoteKeys
 from audit.infrastructure.sqlite_reader import SqliteLogReader
 from audit.infrastructure.sqlite_rows import COLUMNS
 from audit.infrastructure.sqlite_writer import SALTS_BYTES, SqliteLogWriter
+from shared.audit import AuditUnavailable
 from shared.audit.appender import Appender
 from shared.bus import Bus, call_context, connect, write
 from shared.clock import utc_now
@@ -49,6 +55,8 @@ class AuditLog:
 
     entries: int
     start_s: float
+    service_start_s: float
+    """Of the audit service alone: from its death to the next receipt."""
     page_ms: dict[str, float]
     filtered_page_ms: dict[str, float]
     appends_per_second: float
@@ -58,9 +66,26 @@ class AuditLog:
     receipt_ms: dict[str, float]
     checkpoint_ms: dict[str, float]
     """From a receipt to a checkpoint that covers it."""
+    exported_per_second: float
+    """Entries, over HTTP into a file."""
+    checked_per_second: float
+    """Entries in that file, by peanut-verify with as many processes as there are cores, its start included."""
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
+
+
+class _WhileItRuns(TypedDict):
+    """What is found of a running system."""
+
+    service_start_s: float
+    page_ms: dict[str, float]
+    filtered_page_ms: dict[str, float]
+    appends_per_second: float
+    receipts_per_second: float
+    receipt_ms: dict[str, float]
+    checkpoint_ms: dict[str, float]
+    exported_per_second: float
 
 
 class _Direct:
@@ -77,11 +102,14 @@ def audit_log(data_dir: Path, *, upstream_port: int, entries: int, measured_s: f
     key = system.api_key
     system.stop()
     fill(data_dir, entries)
+    export = data_dir / "export.jsonl"
     try:
         system.start()
-        return asyncio.run(_measured(system, data_dir, key, entries, measured_s))
+        figures = asyncio.run(_measured(system, data_dir, key, measured_s, export))
     finally:
         system.stop()
+    checked = _checked(export, data_dir / "audit" / "note.pub")
+    return AuditLog(entries=entries, start_s=system.started_in_s, checked_per_second=checked, **figures)
 
 
 def fill(data_dir: Path, entries: int) -> None:
@@ -134,7 +162,7 @@ async def _sign(file: Path, keys: NoteKeys) -> None:
     writer.close()
 
 
-async def _measured(system: System, data_dir: Path, key: str, entries: int, measured_s: float) -> AuditLog:
+async def _measured(system: System, data_dir: Path, key: str, measured_s: float, export: Path) -> _WhileItRuns:
     headers = {"Authorization": f"Bearer {key}"}
     async with (
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{system.port}", headers=headers, timeout=60) as client,
@@ -152,15 +180,17 @@ async def _measured(system: System, data_dir: Path, key: str, entries: int, meas
         appends = await _appends(bus, measured_s)
         receipts, receipt_ms = await _receipts(bus, measured_s)
         checkpoint_ms = await _checkpoints(client, bus)
-    return AuditLog(
-        entries=entries,
-        start_s=system.started_in_s,
+        exported = await _exported(client, export)
+        service_start_s = await _start_of_service(system, bus)
+    return _WhileItRuns(
+        service_start_s=service_start_s,
         page_ms=page_ms,
         filtered_page_ms=filtered_ms,
         appends_per_second=appends,
         receipts_per_second=receipts,
         receipt_ms=receipt_ms,
         checkpoint_ms=checkpoint_ms,
+        exported_per_second=exported,
     )
 
 
@@ -231,6 +261,40 @@ async def _checkpoints(client: httpx.AsyncClient, bus: Bus) -> dict[str, float]:
 async def _covered(client: httpx.AsyncClient) -> int:
     """How many entries the newest checkpoint covers."""
     return int((await client.get("/api/v1/audit/checkpoint")).text.split("\n")[1])
+
+
+async def _exported(client: httpx.AsyncClient, file: Path) -> float:
+    began = time.monotonic()
+    async with client.stream("GET", "/api/v1/audit/export", params={"format": "jsonl"}) as answer:
+        with file.open("wb") as written:
+            async for part in answer.aiter_raw():
+                written.write(part)
+    seconds = time.monotonic() - began
+    with file.open("rb") as lines:
+        return sum(line.startswith(b'{"body"') for line in lines) / seconds
+
+
+async def _start_of_service(system: System, bus: Bus) -> float:
+    appender = Appender(bus)
+    for pid in system.pids()["audit"]:
+        os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
+    while True:
+        try:
+            await appender.append(_entry())
+            return time.monotonic() - began
+        except AuditUnavailable:
+            continue
+
+
+def _checked(file: Path, key: Path) -> float:
+    command = [sys.executable, peanut_verify.__file__, str(file), "--key", str(key), "--json"]
+    began = time.monotonic()
+    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    seconds = time.monotonic() - began
+    if found["status"] != "valid":
+        raise RuntimeError(f"the export is not valid: {found}")
+    return float(found["entries"]) / seconds
 
 
 def _entry() -> NewEntry:

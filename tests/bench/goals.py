@@ -181,6 +181,8 @@ def _audit_log(found: AuditLog | None) -> list[Standing]:
         _at_most("audit: the same, p99", "ms", found.receipt_ms["p99"], 50, 50),
         _at_most(f"audit: 100 verified entries of {found.entries:,}, p99", "ms", found.page_ms["p99"], 50, 15),
         _at_most("audit: receipt to a covering checkpoint, p99", "ms", checkpoint_ms, 1_500, 1_500),
+        _at_most(f"audit: start with {found.entries:,} entries", "s", found.service_start_s, 2, 2),
+        _at_least("peanut-verify", "entries/s", found.checked_per_second, 150_000, 150_000),
     ]
 
 

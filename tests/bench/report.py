@@ -353,11 +353,14 @@ def _growth(found: Growth) -> str:
 def _audit_log(found: AuditLog) -> str:
     rows = [
         ["start to all ready", f"{found.start_s:.1f} s", ""],
+        ["the audit service killed, to the next receipt", f"{found.service_start_s:.1f} s", ""],
         ["100 verified entries, newest", "", _times(found.page_ms)],
         ["100 verified entries, by outcome", "", _times(found.filtered_page_ms)],
         ["appends at the service", f"{found.appends_per_second:,.0f}/s", ""],
         ["appends with receipts, end to end", f"{found.receipts_per_second:,.0f}/s", _times(found.receipt_ms)],
         ["receipt to a checkpoint that covers it", "", _times(found.checkpoint_ms)],
+        ["export as JSON Lines", f"{found.exported_per_second:,.0f}/s", ""],
+        ["peanut-verify of that file", f"{found.checked_per_second:,.0f}/s", ""],
     ]
     return table([f"audit log of {found.entries:,} entries", "", "p50, p99 ms"], rows, left=(0,))
 
