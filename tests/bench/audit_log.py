@@ -149,7 +149,7 @@ def _draft(number: int) -> Draft:
         personal={"userEmail": "bench@peanut.local", "ipAddress": "192.0.2.7", "userAgent": "bench/1"},
         resource_type="agent",
         resource_id=f"agent-{number % 20}",
-        details={"status": 200, "promptTokens": 12, "completionTokens": 345, "latencyMs": 678},
+        details={"completionTokens": 345, "latencyMs": 678, "promptTokens": 12, "status": 200},  # in canonical order
         timestamp=f"2026-11-{1 + number % 28:02}T10:37:25.123Z",
     )
 
@@ -290,7 +290,7 @@ async def _start_of_service(system: System, bus: Bus) -> float:
 def _checked(file: Path, key: Path) -> float:
     command = [sys.executable, peanut_verify.__file__, str(file), "--key", str(key), "--json"]
     began = time.monotonic()
-    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    found = json.loads(subprocess.run(command, check=False, capture_output=True).stdout)
     seconds = time.monotonic() - began
     if found["status"] != "valid":
         raise RuntimeError(f"the export is not valid: {found}")
