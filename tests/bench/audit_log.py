@@ -60,6 +60,8 @@ class AuditLog:
     """Of the audit service alone: from its death to the next receipt."""
     page_ms: dict[str, float]
     filtered_page_ms: dict[str, float]
+    scattered_page_ms: dict[str, float]
+    """Of one user, whose is every five hundredth entry."""
     appends_per_second: float
     """At the service, 64 in each call."""
     receipts_per_second: float
@@ -82,6 +84,7 @@ class _WhileItRuns(TypedDict):
     service_start_s: float
     page_ms: dict[str, float]
     filtered_page_ms: dict[str, float]
+    scattered_page_ms: dict[str, float]
     appends_per_second: float
     receipts_per_second: float
     receipt_ms: dict[str, float]
@@ -178,6 +181,7 @@ async def _measured(system: System, data_dir: Path, key: str, measured_s: float,
         await _verified(client)
         page_ms = await _pages(client, {})
         filtered_ms = await _pages(client, {"outcome": "failure"})
+        scattered_ms = await _pages(client, {"userId": "user-7"})
         appends = await _appends(bus, measured_s)
         receipts, receipt_ms = await _receipts(bus, measured_s)
         checkpoint_ms = await _checkpoints(client, bus)
@@ -187,6 +191,7 @@ async def _measured(system: System, data_dir: Path, key: str, measured_s: float,
         service_start_s=service_start_s,
         page_ms=page_ms,
         filtered_page_ms=filtered_ms,
+        scattered_page_ms=scattered_ms,
         appends_per_second=appends,
         receipts_per_second=receipts,
         receipt_ms=receipt_ms,

@@ -356,6 +356,7 @@ def _audit_log(found: AuditLog) -> str:
         ["the audit service killed, to the next receipt", f"{found.service_start_s:.1f} s", ""],
         ["100 verified entries, newest", "", _times(found.page_ms)],
         ["100 verified entries, by outcome", "", _times(found.filtered_page_ms)],
+        ["100 verified entries of one user, scattered", "", _times(found.scattered_page_ms)],
         ["appends at the service", f"{found.appends_per_second:,.0f}/s", ""],
         ["appends with receipts, end to end", f"{found.receipts_per_second:,.0f}/s", _times(found.receipt_ms)],
         ["receipt to a checkpoint that covers it", "", _times(found.checkpoint_ms)],

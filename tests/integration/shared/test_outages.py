@@ -13,6 +13,7 @@ from deploy.nats.agent_keys import new_pair
 from shared.bus import Bus, CallContext
 from shared.bus.requester import OutcomeUnknown, ReplicaSilent
 from shared.bus.responder import settle
+from shared.contracts.events import AGENT_CHANGED
 from shared.errors import RemoteFailure, Unavailable
 from tests.integration.bus import Nats, bus_as
 from tests.integration.shared.calls import CHANGE, DISPATCH, READ, Text, echo, within
@@ -187,6 +188,27 @@ async def test_a_standstill_of_the_caller_is_no_silence_of_the_replica(nats: Nat
         call = asyncio.create_task(edge.call(CHANGE, Text(text="3.1"), within(15)))
         await asyncio.sleep(0.1)
         time.sleep(3.4)  # noqa: ASYNC251  # as if this process had been paused
+        answer = await call
+
+    assert answer.text == "auth-1"
+
+
+async def test_a_caller_that_reads_behind_hears_a_living_replica_late_and_believes_it(nats: Nats) -> None:
+    def read_slowly(*_: object) -> None:
+        time.sleep(0.001)
+
+    async with (
+        bus_as(nats, "edge") as edge,
+        client_as(nats, "orchestrator") as (talker, _),
+        replica(nats) as process,
+    ):
+        await edge._client.hear(AGENT_CHANGED.subject, read_slowly)
+        await settle(edge._client)
+        await said(process, "ready")
+        call = asyncio.create_task(edge.call(CHANGE, Text(text="4.5"), within(30)))
+        await said(process, "working")
+        for _ in range(5000):  # five seconds' reading, all of it before the next sign of work
+            await talker.publish(AGENT_CHANGED.subject, bytes(4096))
         answer = await call
 
     assert answer.text == "auth-1"
