@@ -127,9 +127,12 @@ def test_a_changed_source_starts_its_service_anew(project: Project) -> None:
     before = project.pids()
     eventually(lambda: {each["instance"] for each in project.records()} >= set(before), within=20)
 
-    time.sleep(0.3)  # it begins to watch a moment after it says that all is up
-    (project.root / "services" / "auth" / "rules.py").touch()
-    eventually(lambda: project.pids()["auth-1"] not in (before["auth-1"], None), within=20)
+    def is_anew_when_touched() -> bool:  # it begins to watch some moments after it says that all is up
+        (project.root / "services" / "auth" / "rules.py").touch()
+        time.sleep(1.0)
+        return project.pids()["auth-1"] not in (before["auth-1"], None)
+
+    eventually(is_anew_when_touched, within=20)
     one = project.pids()
     (project.root / "shared" / "rules.py").touch()
     eventually(
