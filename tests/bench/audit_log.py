@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import quantiles
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
 import httpx
 
@@ -51,11 +51,9 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditLog:
-    """What was found; times in ms."""
+class _WhileItRuns:
+    """What is found of a running system; times in ms."""
 
-    entries: int
-    start_s: float
     service_start_s: float
     """Of the audit service alone: from its death to the next receipt."""
     page_ms: dict[str, float]
@@ -71,25 +69,19 @@ class AuditLog:
     """From a receipt to a checkpoint that covers it."""
     exported_per_second: float
     """Entries, the newest million, over HTTP into a file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLog(_WhileItRuns):
+    """All that was found."""
+
+    entries: int
+    start_s: float
     checked_per_second: float
-    """Entries in that file, by peanut-verify with as many processes as there are cores, its start included."""
+    """Entries in the exported file, by peanut-verify with as many processes as there are cores, its start included."""
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
-
-
-class _WhileItRuns(TypedDict):
-    """What is found of a running system."""
-
-    service_start_s: float
-    page_ms: dict[str, float]
-    filtered_page_ms: dict[str, float]
-    scattered_page_ms: dict[str, float]
-    appends_per_second: float
-    receipts_per_second: float
-    receipt_ms: dict[str, float]
-    checkpoint_ms: dict[str, float]
-    exported_per_second: float
 
 
 class _Direct:
@@ -113,7 +105,7 @@ def audit_log(data_dir: Path, *, upstream_port: int, entries: int, measured_s: f
     finally:
         system.stop()
     checked = _checked(export, data_dir / "audit" / "note.pub")
-    return AuditLog(entries=entries, start_s=system.started_in_s, checked_per_second=checked, **figures)
+    return AuditLog(entries=entries, start_s=system.started_in_s, checked_per_second=checked, **asdict(figures))
 
 
 def fill(data_dir: Path, entries: int) -> None:
@@ -273,6 +265,7 @@ async def _exported(client: httpx.AsyncClient, file: Path) -> float:
     wanted = {"format": "jsonl", "from": str(max(0, await _covered(client) - EXPORTED))}
     began = time.monotonic()
     async with client.stream("GET", "/api/v1/audit/export", params=wanted) as answer:
+        answer.raise_for_status()
         with file.open("wb") as written:
             async for part in answer.aiter_raw():
                 written.write(part)

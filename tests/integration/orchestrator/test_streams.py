@@ -332,8 +332,8 @@ async def test_one_that_ends_in_the_middle_has_failed(edge: Bus, server: Speakin
 
 
 async def test_a_hundred_streams_side_by_side_lose_nothing(edge: Bus, server: Speaking) -> None:
-    # Few words: the provider, the orchestrator, its audit log and all readers share one process here.
     await register(edge, server, max_concurrency=1000)
+    # Few words: the provider, the orchestrator, its audit log and all readers share one process here.
     server.script = b"".join(chunk(f"{number} ") for number in range(60)) + END
 
     streams = [dispatch(edge) for _ in range(100)]

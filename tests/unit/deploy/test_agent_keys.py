@@ -1,6 +1,7 @@
 """The public keys of bus agents, as files."""
 
 import stat
+from itertools import count
 from pathlib import Path
 
 import nkeys
@@ -45,7 +46,7 @@ def test_before_the_first_key_there_is_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "content"), [(ONE, "nonsense"), (ONE, ""), ("x", KEY)], ids=range(3))
+@pytest.mark.parametrize(("name", "content"), [(ONE, "nonsense"), (ONE, ""), ("x", KEY)], ids=count())
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / "agents").mkdir()
     (tmp_path / "agents" / f"{name}.pub").write_text(content)
@@ -54,7 +55,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: str) -> Non
         agent_keys.known(tmp_path)
 
 
-@pytest.mark.parametrize(("id", "key"), [("*", KEY), (ONE, "U"), (ONE, 'UA" } ]')], ids=range(3))
+@pytest.mark.parametrize(("id", "key"), [("*", KEY), (ONE, "U"), (ONE, 'UA" } ]')], ids=count())
 def test_what_would_say_more_in_the_configuration_is_not_kept(tmp_path: Path, id: str, key: str) -> None:
     with pytest.raises(ValueError, match="not an agent's"):
         agent_keys.keep(tmp_path, id, key)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_machines_get_one_object(run: Run, rows: list[Row]) -> None:
         ("-", "--key", KEY, "--since", "missing"),
         ("-", "--key", KEY, "--jobs", "many"),
     ],
-    ids=range(12),
+    ids=count(),
 )
 def test_what_cannot_be_checked_says_so(run: Run, rows: list[Row], arguments: tuple[str, ...]) -> None:
     finished = run(*arguments, given=export(rows).data)

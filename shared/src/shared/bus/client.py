@@ -64,7 +64,12 @@ class BusClient(Client):
         await self._transport.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it bare
 
     async def all_is_read(self) -> None:
-        """Returns when everything is read that the server had for us at this call, or when nothing comes any more."""
+        """Returns when everything is read that the server had for us at this call, or when nothing comes any more.
+
+        Raises ConnectionReconnectingError without a connection.
+        """
+        if not self.is_connected:
+            raise ConnectionReconnectingError
         pong: asyncio.Future[bool] = self._loop.create_future()
         await self._send_ping(pong)  # the server answers behind all that it has sent before
         quiet = 0

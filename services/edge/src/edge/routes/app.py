@@ -75,7 +75,6 @@ def fastapi_app(bus: Bus, health: HealthCheck, exposition: Exposition) -> FastAP
 
 def behind_pipeline(app: FastAPI) -> Rest:
     """The application as a handler of the pipeline: its answers are small, so they are taken whole."""
-
     served = [*app.state.routes, *hot_descriptions()]
 
     async def handle(request: Request) -> Response:
