@@ -34,6 +34,7 @@ from shared.bus import Bus, call_context, connect, write
 from shared.clock import utc_now
 from shared.contracts.audit import Action, Append, NewEntry, Outcome, Phase, append_contract
 from shared.ids import new_id
+from tests.bench.core_meter import told
 from tests.bench.system import System
 
 PAGE = 100
@@ -69,6 +70,8 @@ class _WhileItRuns:
     """From a receipt to a checkpoint that covers it."""
     exported_per_second: float
     """Entries, the newest million, over HTTP into a file."""
+    piece_us: dict[str, float]
+    """How fast the cores were meanwhile (core_meter), by figure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +107,8 @@ def audit_log(data_dir: Path, *, upstream_port: int, entries: int, measured_s: f
         figures = asyncio.run(_measured(system, data_dir, key, measured_s, export))
     finally:
         system.stop()
-    checked = _checked(export, data_dir / "audit" / "note.pub")
+    with told(figures.piece_us, "checked_per_second"):
+        checked = _checked(export, data_dir / "audit" / "note.pub")
     return AuditLog(entries=entries, start_s=system.started_in_s, checked_per_second=checked, **asdict(figures))
 
 
@@ -171,14 +175,23 @@ async def _measured(system: System, data_dir: Path, key: str, measured_s: float,
         ) as bus,
     ):
         await _verified(client)
-        page_ms = await _pages(client, {})
-        filtered_ms = await _pages(client, {"outcome": "failure"})
-        scattered_ms = await _pages(client, {"userId": "user-7"})
-        appends = await _appends(bus, measured_s)
-        receipts, receipt_ms = await _receipts(bus, measured_s)
-        checkpoint_ms = await _checkpoints(client, bus)
-        exported = await _exported(client, export)
-        service_start_s = await _start_of_service(system, bus)
+        cores: dict[str, float] = {}
+        with told(cores, "page_ms"):
+            page_ms = await _pages(client, {})
+        with told(cores, "filtered_page_ms"):
+            filtered_ms = await _pages(client, {"outcome": "failure"})
+        with told(cores, "scattered_page_ms"):
+            scattered_ms = await _pages(client, {"userId": "user-7"})
+        with told(cores, "appends_per_second"):
+            appends = await _appends(bus, measured_s)
+        with told(cores, "receipts_per_second"):
+            receipts, receipt_ms = await _receipts(bus, measured_s)
+        with told(cores, "checkpoint_ms"):
+            checkpoint_ms = await _checkpoints(client, bus)
+        with told(cores, "exported_per_second"):
+            exported = await _exported(client, export)
+        with told(cores, "service_start_s"):
+            service_start_s = await _start_of_service(system, bus)
     return _WhileItRuns(
         service_start_s=service_start_s,
         page_ms=page_ms,
@@ -189,6 +202,7 @@ async def _measured(system: System, data_dir: Path, key: str, measured_s: float,
         receipt_ms=receipt_ms,
         checkpoint_ms=checkpoint_ms,
         exported_per_second=exported,
+        piece_us=cores,
     )
 
 

@@ -184,7 +184,6 @@ def _error_kind(data: bytes, size: int) -> str:
 
 
 def _measured(run: _Run, seconds: float, cpu: CpuUse) -> Measured:
-    spent = sum(cpu_s for cpu_s in cpu.by_role_s.values() if cpu_s is not None)
     requests = run.measured
     return Measured(
         connections=run.load.connections,
@@ -195,11 +194,10 @@ def _measured(run: _Run, seconds: float, cpu: CpuUse) -> Measured:
             role: None if cpu_s is None or not requests else cpu_s / requests * 1e6
             for role, cpu_s in cpu.by_role_s.items()
         },
-        stolen_percent=100 * cpu.machine.stolen / cpu.machine.total,
-        others_percent=100 * max(0.0, cpu.machine.processes - spent) / cpu.machine.total,
         acknowledged=run.acknowledged,
         errors=dict(run.errors),
         first_error=run.first_error,
+        **asdict(cpu.surroundings),
     )
 
 

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.bench.core_meter import CoreWork
+
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_QUIET = 0.9
+"""The share of the cores' full speed that is as good as all of it."""
 
 
 def process_cpu_s(pid: int) -> float:
@@ -56,20 +60,52 @@ class MachineTime:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What there was of the machine for a load."""
+
+    stolen_percent: float
+    """Share of the machine's CPU time that the hypervisor gave to others."""
+    others_percent: float
+    """Share of the machine's CPU time that processes outside this benchmark took."""
+    piece_us: float
+    """CPU time of a fixed piece of work (core_meter): nearly twice as long beside a busy neighbour."""
+
+    @property
+    def slowness_us(self) -> float:
+        """How long that piece of work takes with what the hypervisor withholds: the less, the quieter."""
+        return self.piece_us / (1 - self.stolen_percent / 100)
+
+    def is_quiet(self, fastest_us: float) -> bool:
+        """Whether it was almost the whole machine, beside the fastest piece of work that was seen."""
+        return self.slowness_us <= fastest_us / _QUIET
+
+
 @dataclass(frozen=True, slots=True)
 class CpuUse:
-    """CPU time by role and of the machine, at one moment."""
+    """CPU time by role and of the machine, and how fast its cores work, at one moment or between two."""
 
     by_role_s: dict[str, float | None]
     machine: MachineTime
+    cores: CoreWork
 
     @classmethod
     def read(cls, watched: Mapping[str, tuple[int, ...]]) -> Self:
-        return cls({role: _role_cpu_s(pids) for role, pids in watched.items()}, MachineTime.read())
+        return cls({role: _role_cpu_s(pids) for role, pids in watched.items()}, MachineTime.read(), CoreWork.read())
 
     def since(self, earlier: Self) -> "CpuUse":
         spent = {role: _difference(now, earlier.by_role_s[role]) for role, now in self.by_role_s.items()}
-        return CpuUse(spent, self.machine.since(earlier.machine))
+        return CpuUse(spent, self.machine.since(earlier.machine), self.cores.since(earlier.cores))
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """Of the time between two moments."""
+        ours_s = sum(cpu_s for cpu_s in self.by_role_s.values() if cpu_s is not None)
+        return Surroundings(
+            stolen_percent=100 * self.machine.stolen / self.machine.total,
+            others_percent=100 * max(0.0, self.machine.processes - ours_s) / self.machine.total,
+            piece_us=self.cores.piece_us,
+        )
 
 
 def _role_cpu_s(pids: tuple[int, ...]) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from tests.bench.linux import Surroundings
 from tests.bench.processes import PROJECT, python_module
 
 
@@ -36,7 +37,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measured(Surroundings):
     """One load's figures. Those without another word are of the measured window, warm-up excluded."""
 
     connections: int
@@ -47,10 +48,6 @@ class Measured:
     """Keys p50, p90, p99, p999, mean, max; empty when nothing was answered rightly."""
     cpu_us: dict[str, float | None]
     """User and system time per request by role ("load": the generator itself); None when a process died."""
-    stolen_percent: float
-    """Share of the machine's CPU time that the hypervisor gave to others."""
-    others_percent: float
-    """Share of the machine's CPU time that processes outside this benchmark took."""
     acknowledged: int
     """Right answers over the whole load, from the first warm-up request to the last in flight."""
     errors: dict[str, int]

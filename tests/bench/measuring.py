@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.core_meter import CoreWork
+from tests.bench.linux import Surroundings
 from tests.bench.load import Load, Measured, collect, measure, start
 from tests.bench.profile import profile
 from tests.bench.report import MeasuredRow, MeasuredStreams, Report
@@ -17,9 +19,6 @@ _KIND_NAMES = [kind.name for kind in KINDS]
 _PAUSE_S = 0.2  # lets one row's connections and late work go before the next begins
 _PROFILED_AT = 64
 
-QUIET_PERCENT = 5.0
-"""What the hypervisor may withhold of the machine in a round that needs no repetition."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -30,7 +29,7 @@ class Options:
     warm_up_s: float
     measured_s: float
     rounds: int = 1
-    """How often to measure a row at most; it is done when the hypervisor left the machine to us."""
+    """How often to measure a row at most; it is done when its neighbours left the machine to us."""
     start_again: bool
     """Stop and start once more, for the time of a start on a data folder in use."""
     timed_accounts: int
@@ -89,13 +88,13 @@ class Measuring:
 
     def _until_quiet(self, row: Row, connections: int) -> tuple[Measured, ...]:
         rounds = [self._measure_one(row, connections)]
-        while len(rounds) < self.options.rounds and rounds[-1].stolen_percent > QUIET_PERCENT:
+        while len(rounds) < self.options.rounds and not _is_quiet(rounds[-1]):
             rounds.append(self._measure_one(row, connections))
         return tuple(rounds)
 
     def _streams_until_quiet(self, row: StreamRow, count: int) -> tuple[StreamsMeasured, ...]:
         rounds = [self._measure_streams(row, count)]
-        while len(rounds) < self.options.rounds and rounds[-1].stolen_percent > QUIET_PERCENT:
+        while len(rounds) < self.options.rounds and not _is_quiet(rounds[-1]):
             rounds.append(self._measure_streams(row, count))
         return tuple(rounds)
 
@@ -136,6 +135,10 @@ class Measuring:
             measured_s=self.options.measured_s,
             watched={**row.target.pids(), **self.upstream.pids()},
         )
+
+
+def _is_quiet(measured: Surroundings) -> bool:
+    return measured.is_quiet(CoreWork.read().fastest_us)
 
 
 def progress(text: str) -> None:

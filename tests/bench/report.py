@@ -9,6 +9,7 @@ from tests.bench.audit_log import AuditLog
 from tests.bench.goals import Figures, Standing, standings
 from tests.bench.growth import Growth
 from tests.bench.leaving import Leaving
+from tests.bench.linux import Surroundings
 from tests.bench.load import Measured
 from tests.bench.login_timing import Kind, LoginTiming
 from tests.bench.machine import Machine
@@ -29,8 +30,8 @@ class MeasuredRow:
 
     @property
     def measured(self) -> Measured:
-        """The quietest round: chosen by what the hypervisor withheld, never by the result."""
-        return min(self.rounds, key=lambda measured: measured.stolen_percent)
+        """The quietest round: chosen by what the machine's neighbours left, never by the result."""
+        return min(self.rounds, key=lambda measured: measured.slowness_us)
 
     @property
     def error_count(self) -> int:
@@ -51,7 +52,7 @@ class MeasuredStreams:
     @property
     def measured(self) -> StreamsMeasured:
         """The quietest round."""
-        return min(self.rounds, key=lambda measured: measured.stolen_percent)
+        return min(self.rounds, key=lambda measured: measured.slowness_us)
 
     @property
     def error_count(self) -> int:
@@ -94,6 +95,8 @@ class Report:
     leaving: Leaving | None = None
     growth: Growth | None = None
     audit_log: AuditLog | None = None
+    fastest_us: float = 0.0
+    """CPU time of core_meter's fastest piece of work in this run: a core at its full speed."""
     restarted: list[str] = field(default_factory=list)
     """Roles whose processes did not live through the run."""
 
@@ -121,18 +124,24 @@ class Report:
     @property
     def disturbances(self) -> list[str]:
         """What makes the figures lower than they would be on a quiet machine."""
-        every: list[Measured | StreamsMeasured] = [row.measured for row in self.rows]
+        every: list[Surroundings] = [row.measured for row in self.rows]
         every += [row.measured for row in self.streams]
         others = max((measured.others_percent for measured in every), default=0)
         stolen = max((measured.stolen_percent for measured in every), default=0)
+        slowed = max((100 - self.core_percent(measured.piece_us) for measured in every), default=0)
         return [
             text
             for share, text in (
                 (others, f"other processes took up to {others:.0f} % of the machine's CPU time"),
                 (stolen, f"the hypervisor withheld up to {stolen:.0f} % of it"),
+                (slowed, f"the cores were up to {slowed:.0f} % slower than at their fastest"),
             )
             if share > _QUIET_PERCENT
         ]
+
+    def core_percent(self, piece_us: float) -> float:
+        """How fast a core was, of the fastest that was seen in this run."""
+        return 100 * self.fastest_us / piece_us
 
     @property
     def failures(self) -> list[str]:
@@ -181,6 +190,7 @@ def to_json(report: Report) -> str:
         "memory_mb": report.memory_mb,
         "starts_s": report.starts_s,
         "scrypt_ms": report.scrypt_ms,
+        "fastest_us": report.fastest_us,
         "login_timing": None if report.login_timing is None else _timing_content(report.login_timing),
         "leaving": None if report.leaving is None else report.leaving.to_json(),
         "auditLog": None if report.audit_log is None else report.audit_log.to_json(),
@@ -218,9 +228,9 @@ def to_text(report: Report) -> str:
     """The tables."""
     parts = [_head(report)]
     if report.rows:
-        parts.append(_rows(report.rows))
+        parts.append(_rows(report))
     if report.streams:
-        parts.append(_streams(report.streams))
+        parts.append(_streams(report))
     beyond = _beyond_upstream(report)
     if beyond:
         parts.append(beyond)
@@ -237,7 +247,7 @@ def to_text(report: Report) -> str:
     if report.leaving is not None:
         parts.append(f"{_leaving(report.leaving)}\n{_leaving_counts(report.leaving)}")
     if report.audit_log is not None:
-        parts.append(_audit_log(report.audit_log))
+        parts.append(_audit_log(report, report.audit_log))
     if report.growth is not None:
         parts.append(_growth(report.growth))
     for check in report.records:
@@ -260,12 +270,13 @@ def _head(report: Report) -> str:
     )
 
 
-def _rows(rows: Sequence[MeasuredRow]) -> str:
-    head = ["", "at", "req/s", "p50 ms", "p99 ms", "errors", "stolen", "others", "CPU us/request by process"]
-    return table(head, [_row(row) for row in rows], left=(0, 8))
+def _rows(report: Report) -> str:
+    head = ["", "at", "req/s", "p50 ms", "p99 ms", "errors", "stolen", "others", "cores"]
+    head += ["CPU us/request by process"]
+    return table(head, [_row(report, row) for row in report.rows], left=(0, len(head) - 1))
 
 
-def _row(row: MeasuredRow) -> list[str]:
+def _row(report: Report, row: MeasuredRow) -> list[str]:
     measured = row.measured
     return [
         row.title,
@@ -276,17 +287,18 @@ def _row(row: MeasuredRow) -> list[str]:
         str(row.error_count),
         f"{measured.stolen_percent:.0f} %",
         f"{measured.others_percent:.0f} %",
+        f"{report.core_percent(measured.piece_us):.0f} %",
         listed(measured.cpu_us.items(), ".0f"),
     ]
 
 
-def _streams(rows: Sequence[MeasuredStreams]) -> str:
+def _streams(report: Report) -> str:
     head = ["streams", "at once", "chunks/s", "offered", "first token p50, p99 ms", "delay p50, p99 ms"]
-    head += ["errors", "stolen", "others", "CPU us/chunk by process"]
-    return table(head, [_stream_row(row) for row in rows], left=(0, len(head) - 1))
+    head += ["errors", "stolen", "others", "cores", "CPU us/chunk by process"]
+    return table(head, [_stream_row(report, row) for row in report.streams], left=(0, len(head) - 1))
 
 
-def _stream_row(row: MeasuredStreams) -> list[str]:
+def _stream_row(report: Report, row: MeasuredStreams) -> list[str]:
     measured = row.measured
     return [
         row.title,
@@ -298,6 +310,7 @@ def _stream_row(row: MeasuredStreams) -> list[str]:
         str(row.error_count),
         f"{measured.stolen_percent:.0f} %",
         f"{measured.others_percent:.0f} %",
+        f"{report.core_percent(measured.piece_us):.0f} %",
         listed(measured.cpu_us.items(), ".0f"),
     ]
 
@@ -350,20 +363,30 @@ def _growth(found: Growth) -> str:
     return f"{table(head, rows, left=(0,))}\nMemory of an open stream, kB: {memory}"
 
 
-def _audit_log(found: AuditLog) -> str:
-    rows = [
-        ["start to all ready", f"{found.start_s:.1f} s", ""],
-        ["the audit service killed, to the next receipt", f"{found.service_start_s:.1f} s", ""],
-        ["100 verified entries, newest", "", _times(found.page_ms)],
-        ["100 verified entries, by outcome", "", _times(found.filtered_page_ms)],
-        ["100 verified entries of one user, scattered", "", _times(found.scattered_page_ms)],
-        ["appends at the service", f"{found.appends_per_second:,.0f}/s", ""],
-        ["appends with receipts, end to end", f"{found.receipts_per_second:,.0f}/s", _times(found.receipt_ms)],
-        ["receipt to a checkpoint that covers it", "", _times(found.checkpoint_ms)],
-        ["export as JSON Lines", f"{found.exported_per_second:,.0f}/s", ""],
-        ["peanut-verify of that file", f"{found.checked_per_second:,.0f}/s", ""],
+def _audit_log(report: Report, found: AuditLog) -> str:
+    killed = "the audit service killed, to the next receipt"
+    lines = [
+        ("service_start_s", killed, f"{found.service_start_s:.1f} s", ""),
+        ("page_ms", "100 verified entries, newest", "", _times(found.page_ms)),
+        ("filtered_page_ms", "100 verified entries, by outcome", "", _times(found.filtered_page_ms)),
+        ("scattered_page_ms", "100 verified entries of one user, scattered", "", _times(found.scattered_page_ms)),
+        ("appends_per_second", "appends at the service", f"{found.appends_per_second:,.0f}/s", ""),
+        (
+            "receipts_per_second",
+            "appends with receipts, end to end",
+            f"{found.receipts_per_second:,.0f}/s",
+            _times(found.receipt_ms),
+        ),
+        ("checkpoint_ms", "receipt to a checkpoint that covers it", "", _times(found.checkpoint_ms)),
+        ("exported_per_second", "export as JSON Lines", f"{found.exported_per_second:,.0f}/s", ""),
+        ("checked_per_second", "peanut-verify of that file", f"{found.checked_per_second:,.0f}/s", ""),
     ]
-    return table([f"audit log of {found.entries:,} entries", "", "p50, p99 ms"], rows, left=(0,))
+    rows = [["start to all ready", f"{found.start_s:.1f} s", "", ""]]
+    rows += [
+        [title, figure, times, f"{report.core_percent(found.piece_us[name]):.0f} %"]
+        for name, title, figure, times in lines
+    ]
+    return table([f"audit log of {found.entries:,} entries", "", "p50, p99 ms", "cores"], rows, left=(0,))
 
 
 def _times(times_ms: Mapping[str, float]) -> str:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tests.bench.audit_log import audit_log
 from tests.bench.bare.proxy import bare_proxy
+from tests.bench.core_meter import CoreWork, core_meter
 from tests.bench.growth import growth
 from tests.bench.leaving import leaving
 from tests.bench.linux import resident_mb
@@ -48,6 +49,7 @@ def run(options: Options) -> Report:
     with (
         running_upstream() as upstream,
         tempfile.TemporaryDirectory(prefix="peanut-bench-") as scratch,
+        core_meter(Path(scratch) / "cores"),
     ):
         with ExitStack() as started:
             measuring = Measuring(options, report, upstream)
@@ -95,6 +97,7 @@ def run(options: Options) -> Report:
             report.login_timing = login_timing(
                 Path(scratch) / "login-timing", accounts=options.timed_accounts, upstream_port=upstream.port
             )
+        report.fastest_us = CoreWork.read().fastest_us
     return report
 
 

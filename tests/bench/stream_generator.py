@@ -227,7 +227,6 @@ async def _tell_to_finish(port: int) -> None:
 
 
 def _measured(run: _Run, seconds: float, cpu: CpuUse) -> StreamsMeasured:
-    spent = sum(cpu_s for cpu_s in cpu.by_role_s.values() if cpu_s is not None)
     return StreamsMeasured(
         streams=run.load.streams,
         seconds=seconds,
@@ -238,11 +237,10 @@ def _measured(run: _Run, seconds: float, cpu: CpuUse) -> StreamsMeasured:
             role: None if cpu_s is None or not run.chunks else cpu_s / run.chunks * 1e6
             for role, cpu_s in cpu.by_role_s.items()
         },
-        stolen_percent=100 * cpu.machine.stolen / cpu.machine.total,
-        others_percent=100 * max(0.0, cpu.machine.processes - spent) / cpu.machine.total,
         completed=run.completed,
         errors=dict(run.errors),
         first_error=run.first_error,
+        **asdict(cpu.surroundings),
     )
 
 

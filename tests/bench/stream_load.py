@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from tests.bench.linux import Surroundings
 from tests.bench.load import output, start_generator
 
 
@@ -40,7 +41,7 @@ class StreamLoad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamsMeasured:
+class StreamsMeasured(Surroundings):
     """One load's figures. Those without another word are of the measured window, warm-up excluded."""
 
     streams: int
@@ -55,9 +56,6 @@ class StreamsMeasured:
     """From the provider's sending a token to its arrival."""
     cpu_us: dict[str, float | None]
     """User and system time per token by role ("load": the generator itself); None when a process died."""
-    stolen_percent: float
-    others_percent: float
-    """As in `Measured`."""
     completed: int
     """Streams that brought every token once, in order, and ended well, over the whole load."""
     errors: dict[str, int]

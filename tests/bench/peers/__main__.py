@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from tests.bench.core_meter import core_meter
 from tests.bench.load import Load, measure
 from tests.bench.measuring import progress
 from tests.bench.peers.comparison import Cell, Line, to_text
@@ -62,6 +63,7 @@ def _run(seconds: float) -> dict[Line, dict[str, Cell]]:
     with ExitStack() as stack:
         upstream = stack.enter_context(running_upstream())
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peanut-bench-")))
+        stack.enter_context(core_meter(scratch / "cores"))
         rows: dict[str, list[Row]] = {_UPSTREAM: [upstream_row(upstream)]}
         streams: dict[str, list[StreamRow]] = {_UPSTREAM: upstream_stream_rows(upstream, _KINDS)}
         progress(f"starting {_OURS}")
