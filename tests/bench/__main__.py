@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds",
         type=int,
         default=1,
-        help="times to measure a row at most, until the cores are at 90 %% of their speed; the quietest counts",
+        help="times to measure a row at most, until the cores are at 85 %% of their speed; the quietest counts",
     )
     parser.add_argument(
         "--audit-entries",

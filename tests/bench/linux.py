@@ -9,7 +9,7 @@ from typing import Self
 from tests.bench.core_meter import CoreWork
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-_QUIET = 0.9
+_QUIET = 0.85
 """The share of the cores' full speed that is as good as all of it."""
 
 
