@@ -55,6 +55,8 @@ def child(command: Sequence[str], *, environment: Mapping[str, str] | None = Non
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def first_line(process: subprocess.Popen[str], *, timeout_s: float = 15) -> str:

@@ -1,12 +1,13 @@
 """The fake provider's streams and their load generator, over real connections."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import pytest
 
+from tests.bench.core_meter import core_meter
 from tests.bench.rows import chat_request
 from tests.bench.stream_generator import generate
 from tests.bench.stream_load import StreamLoad
@@ -14,6 +15,12 @@ from tests.bench.stream_rows import DISPATCH_END, OPENAI_END
 from tests.bench.tokens import UNTIL_TOLD, Wish
 from tests.bench.upstream import Provider
 from tests.bench.upstream_streams import Stream, stream_opening, token_chunk
+
+
+@pytest.fixture(scope="module", autouse=True)
+def meter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with core_meter(tmp_path_factory.mktemp("cores") / "cores"):
+        yield
 
 
 @dataclass
