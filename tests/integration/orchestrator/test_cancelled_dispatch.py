@@ -35,6 +35,7 @@ async def callers(nats: Nats, audit: AuditLog, data_dir: Path, agent: Holding) -
         replica(nats, data_dir, 2, allowed=allowed),
         bus_as(nats, "edge") as edge,
     ):
+        await remove_built_in(edge)  # they would stand in while the other replica has yet to probe the agent
         wish = {"name": "slow", "type": "openai", "endpoint": agent.address + "/v1", "model": "m"}
         await edge.call(REGISTER_AGENT, RegisterAgent.model_validate(wish), by(Role.OPERATOR))
         yield edge

@@ -15,7 +15,7 @@ from shared.errors import PlatformError
 from shared.ids import new_id
 from shared.principal import Allowance, Caller, Principal, PrincipalKind, Role
 from tests.integration.bus import Nats, bus_as
-from tests.integration.orchestrator.calls import register
+from tests.integration.orchestrator.calls import register, remove_built_in
 from tests.integration.orchestrator.cluster import AuditLog, replica
 from tests.integration.orchestrator.upstreams import (
     OPENAI_ANSWER,
@@ -83,6 +83,7 @@ def told() -> str:
 async def test_of_64_at_once_over_two_replicas_as_many_reach_the_agent_as_may(
     two: Bus, server: Upstream, audit: AuditLog
 ) -> None:
+    await remove_built_in(two)  # they would stand in while the other replica has yet to probe the agent
     await register(two, server)
     who = person(new_id())
 
@@ -142,6 +143,7 @@ async def test_a_key_without_a_limit_of_its_own_counts_for_its_owner_only(two: B
 async def test_at_concurrency_64_no_request_passes_a_budget(two: Bus, server: Upstream) -> None:
     usage = {"prompt_tokens": BOUND - 100, "completion_tokens": 100}
     server.chat = json_reply({**OPENAI_ANSWER, "usage": usage})
+    await remove_built_in(two)
     await register(two, server, max_tokens=100)
     who = key(rpm=1000, counts_alone=True, tokens_per_day=10 * BOUND + 5)
 
