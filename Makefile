@@ -10,6 +10,7 @@ BOOTSTRAP := $(or $(PYTHON),$(shell test -x $(VENV)/python && echo $(VENV)/pytho
 LOCAL := $(VENV)/python -m deploy.local
 PACKAGES := shared $(notdir $(patsubst %/pyproject.toml,%,$(wildcard services/*/pyproject.toml)))
 ON_EVERY_CORE := -n auto --dist worksteal
+FILE_BY_FILE := -n auto --dist loadfile
 WHOLE := tests/e2e tests/chaos tests/asvs
 SOURCES := deploy services shared tests
 COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -52,13 +53,14 @@ audit-key: environment ## a new key for the audit log's checkpoints; the log its
 
 test: environment ## unit, integration, end-to-end and chaos tests
 	@$(VENV)/pytest $(ON_EVERY_CORE) tests/unit
-	@$(VENV)/pytest tests/integration $(WHOLE)
+	@$(VENV)/pytest $(FILE_BY_FILE) tests/integration
+	@$(VENV)/pytest $(WHOLE)
 
 # The whole system runs unmeasured, as its users run it: measured, each of its processes would take twice as long to start.
 coverage: environment ## the same; of lines and branches, unit and integration tests cover at least 85 %
 	@$(VENV)/coverage erase
 	@$(VENV)/coverage run -m pytest $(ON_EVERY_CORE) tests/unit
-	@$(VENV)/coverage run -m pytest tests/integration
+	@$(VENV)/coverage run -m pytest $(FILE_BY_FILE) tests/integration
 	@$(VENV)/pytest $(WHOLE)
 	@$(VENV)/coverage combine --quiet
 	@$(VENV)/coverage report --skip-covered --fail-under=85
