@@ -1,10 +1,9 @@
-"""The process's memory: what the C library keeps is given back, and what stays lies in large pages."""
+"""Memory that the C library keeps: what was needed for a moment stays with the process, long after it was."""
 
 import asyncio
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 LOOK_EVERY_S = 5.0
@@ -12,9 +11,7 @@ GROWN_BY_BYTES = 8_000_000
 """By so much the process must have grown since the last time for giving back to be worth its 4 ms."""
 
 _M_ARENA_MAX = -8  # of mallopt(3)
-_MADV_COLLAPSE = 25  # of madvise(2), Linux 6.1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 
 
 def keep_in_one_place() -> None:
@@ -44,41 +41,6 @@ async def keep_giving_back() -> None:
             size = resident_bytes()
         else:
             size = min(size, resident_bytes())
-
-
-def into_large_pages() -> int:
-    """Moves the memory in use into pages of 2 MB, as far as it fills some, and returns how much it was, in bytes.
-
-    Python's objects lie all over tens of megabytes, and a virtual machine pays twice for each page that the processor
-    does not know. Measured: a tenth less CPU for a dispatch. Takes some 20 ms. Where the system has no such pages or
-    does not want them, nothing happens: it is all the same but slower.
-    """
-    if not _wants_large_pages():
-        return 0
-    large = int((_LARGE_PAGES / "hpage_pmd_size").read_text())
-    madvise = ctypes.CDLL(None).madvise
-    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    return large * sum(
-        madvise(start, large, _MADV_COLLAPSE) == 0
-        for first, end in _own_memory()
-        for start in range(-(-first // large) * large, end - large + 1, large)
-    )
-
-
-def _wants_large_pages() -> bool:
-    try:
-        return "[never]" not in (_LARGE_PAGES / "enabled").read_text()
-    except OSError:
-        return False
-
-
-def _own_memory() -> Iterator[tuple[int, int]]:
-    """From where to where it goes: what can be written and belongs to no file, but for the stack."""
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        addresses, rights, _, _, inode, *name = line.split(maxsplit=5)
-        if rights == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
-            first, end = addresses.split("-")
-            yield int(first, 16), int(end, 16)
 
 
 def resident_bytes() -> int:

@@ -44,14 +44,12 @@ class Stop:
     async def wait(self) -> None:
         """Returns when the process shall end.
 
-        Freezes what the start has made, so that the collector skips it, has it in large pages, and gives memory back
-        that is free again.
+        Freezes what the start has made, so that the collector skips it, and gives memory back that is free again.
         """
         self._starting = None
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)  # measured: p99 of a dispatch from 57 to 15 ms
-        memory.into_large_pages()
         async with beside(memory.keep_giving_back):
             await self._event.wait()
 
