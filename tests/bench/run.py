@@ -54,15 +54,7 @@ def run(options: Options) -> Report:
         with ExitStack() as started:
             measuring = Measuring(options, report, upstream)
             subjects: list[_Subject] = []
-            if not set(options.only) <= {
-                "upstream",
-                "bare",
-                "scaled",
-                "growth",
-                "login-timing",
-                "leaving",
-                "audit-log",
-            }:
+            if not set(options.only) <= _WITHOUT_SYSTEM:
                 subjects.append(_system(measuring, started, Path(scratch)))
             if "scaled" in options.only:
                 subjects.append(_scaled_system(measuring, started, Path(scratch)))
