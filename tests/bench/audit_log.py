@@ -34,7 +34,7 @@ from shared.bus import Bus, call_context, connect, write
 from shared.clock import utc_now
 from shared.contracts.audit import Action, Append, NewEntry, Outcome, Phase, append_contract
 from shared.ids import new_id
-from tests.bench.core_meter import told
+from tests.bench.core_meter import cores_noted
 from tests.bench.system import System
 
 PAGE = 100
@@ -107,7 +107,7 @@ def audit_log(data_dir: Path, *, upstream_port: int, entries: int, measured_s: f
         figures = asyncio.run(_measured(system, data_dir, key, measured_s, export))
     finally:
         system.stop()
-    with told(figures.piece_us, "checked_per_second"):
+    with cores_noted(figures.piece_us, "checked_per_second"):
         checked = _checked(export, data_dir / "audit" / "note.pub")
     return AuditLog(entries=entries, start_s=system.started_in_s, checked_per_second=checked, **asdict(figures))
 
@@ -176,21 +176,21 @@ async def _measured(system: System, data_dir: Path, key: str, measured_s: float,
     ):
         await _verified(client)
         cores: dict[str, float] = {}
-        with told(cores, "page_ms"):
+        with cores_noted(cores, "page_ms"):
             page_ms = await _pages(client, {})
-        with told(cores, "filtered_page_ms"):
+        with cores_noted(cores, "filtered_page_ms"):
             filtered_ms = await _pages(client, {"outcome": "failure"})
-        with told(cores, "scattered_page_ms"):
+        with cores_noted(cores, "scattered_page_ms"):
             scattered_ms = await _pages(client, {"userId": "user-7"})
-        with told(cores, "appends_per_second"):
+        with cores_noted(cores, "appends_per_second"):
             appends = await _appends(bus, measured_s)
-        with told(cores, "receipts_per_second"):
+        with cores_noted(cores, "receipts_per_second"):
             receipts, receipt_ms = await _receipts(bus, measured_s)
-        with told(cores, "checkpoint_ms"):
+        with cores_noted(cores, "checkpoint_ms"):
             checkpoint_ms = await _checkpoints(client, bus)
-        with told(cores, "exported_per_second"):
+        with cores_noted(cores, "exported_per_second"):
             exported = await _exported(client, export)
-        with told(cores, "service_start_s"):
+        with cores_noted(cores, "service_start_s"):
             service_start_s = await _start_of_service(system, bus)
     return _WhileItRuns(
         service_start_s=service_start_s,

@@ -1,10 +1,9 @@
 """How fast a core is at this moment: the CPU time of a fixed piece of work, measured all the time beside the load.
 
-A virtual machine's core is often one of two hardware threads of a real one. While a neighbour computes on the other,
-ours does some 60 % of its work in the same time, and nothing that the kernel counts (load, stolen time) tells of it.
+A virtual machine's core has been seen to work at one of two speeds, the slower some 55 % of the other, as it would when
+it is one of two hardware threads and a neighbour computes on the other. Neither load nor stolen time tells of it.
 """
 
-import mmap
 import os
 import struct
 import sys
@@ -19,7 +18,7 @@ from tests.bench.processes import child, first_line, python_module
 
 _FILE = "PEANUT_BENCH_CORE_METER"
 """The environment variable that tells the load generators where the meter writes."""
-_FORM = struct.Struct("ddd")
+_FORM = struct.Struct("Qdd")
 _STEPS = 10_000  # some 0.7 ms: long beside what a cold cache costs, short beside a time slice
 _PAUSE_S = 0.05  # the meter takes about 1 % of one core
 
@@ -28,7 +27,7 @@ _PAUSE_S = 0.05  # the meter takes about 1 % of one core
 class CoreWork:
     """What the meter's pieces of work took, since it began or between two moments."""
 
-    pieces: float
+    pieces: int
     cpu_s: float
     fastest_us: float
     """CPU time of the fastest piece since the meter began."""
@@ -52,7 +51,7 @@ class CoreWork:
 
 
 @contextmanager
-def told(piece_us: dict[str, float], name: str) -> Iterator[None]:
+def cores_noted(piece_us: dict[str, float], name: str) -> Iterator[None]:
     """Notes below this name how fast the cores were meanwhile."""
     before = CoreWork.read()
     yield
@@ -75,14 +74,14 @@ def _run(file: Path) -> None:
     """Work on one core after the other, for ever."""
     cores = sorted(os.sched_getaffinity(0))
     file.write_bytes(_FORM.pack(0, 0, float("inf")))
-    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), _FORM.size) as memory:
+    with file.open("r+b", buffering=0) as opened:
         pieces, cpu_s, fastest_us = 0, 0.0, float("inf")
         while True:
             for core in cores:
                 os.sched_setaffinity(0, {core})
                 piece_s = _piece_s()
                 pieces, cpu_s, fastest_us = pieces + 1, cpu_s + piece_s, min(fastest_us, piece_s * 1e6)
-                memory[:] = _FORM.pack(pieces, cpu_s, fastest_us)
+                os.pwrite(opened.fileno(), _FORM.pack(pieces, cpu_s, fastest_us), 0)
                 if pieces == 1:
                     print("ready", flush=True)
                 time.sleep(_PAUSE_S)

@@ -1,4 +1,7 @@
-"""Figures that the kernel keeps under /proc: CPU time and memory of processes, CPU time of the machine."""
+"""Figures that the kernel keeps under /proc: CPU time and memory of processes, CPU time of the machine.
+
+With them goes how fast the cores are, which the kernel does not know (core_meter).
+"""
 
 import os
 from collections.abc import Mapping
@@ -9,8 +12,8 @@ from typing import Self
 from tests.bench.core_meter import CoreWork
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-_QUIET = 0.85
-"""The share of the cores' full speed that is as good as all of it."""
+QUIET_PERCENT = 85
+"""Of the cores' fastest, which is seen for moments only: what is as good as all of it."""
 
 
 def process_cpu_s(pid: int) -> float:
@@ -78,7 +81,7 @@ class Surroundings:
 
     def is_quiet(self, fastest_us: float) -> bool:
         """Whether it was almost the whole machine, beside the fastest piece of work that was seen."""
-        return self.slowness_us <= fastest_us / _QUIET
+        return self.slowness_us <= fastest_us * 100 / QUIET_PERCENT
 
 
 @dataclass(frozen=True, slots=True)

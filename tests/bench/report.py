@@ -9,7 +9,7 @@ from tests.bench.audit_log import AuditLog
 from tests.bench.goals import Figures, Standing, standings
 from tests.bench.growth import Growth
 from tests.bench.leaving import Leaving
-from tests.bench.linux import Surroundings
+from tests.bench.linux import QUIET_PERCENT, Surroundings
 from tests.bench.load import Measured
 from tests.bench.login_timing import Kind, LoginTiming
 from tests.bench.machine import Machine
@@ -17,8 +17,7 @@ from tests.bench.stream_load import StreamsMeasured
 from tests.bench.stream_rows import FIRST_TOKEN
 from tests.bench.tables import compact, listed, number, table
 
-_QUIET_PERCENT = 5
-_SLOW_PERCENT = 15  # a core is at its very fastest for moments only
+_TOLERATED_PERCENT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +132,9 @@ class Report:
         return [
             text
             for share, tolerated, text in (
-                (others, _QUIET_PERCENT, f"other processes took up to {others:.0f} % of the machine's CPU time"),
-                (stolen, _QUIET_PERCENT, f"the hypervisor withheld up to {stolen:.0f} % of it"),
-                (slowed, _SLOW_PERCENT, f"the cores were up to {slowed:.0f} % slower than at their fastest"),
+                (others, _TOLERATED_PERCENT, f"other processes took up to {others:.0f} % of the machine's CPU time"),
+                (stolen, _TOLERATED_PERCENT, f"the hypervisor withheld up to {stolen:.0f} % of it"),
+                (slowed, 100 - QUIET_PERCENT, f"the cores were up to {slowed:.0f} % slower than at their fastest"),
             )
             if share > tolerated
         ]

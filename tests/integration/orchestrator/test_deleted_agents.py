@@ -44,6 +44,7 @@ async def test_what_is_in_flight_is_answered_and_recorded_and_nothing_new_is_giv
     gate = asyncio.Event()
     agent = await register(edge, server)
     server.chat = after(gate, json_reply(OPENAI_ANSWER))
+    # By name: a replica that has yet to probe it would let the built-in ones stand in.
     in_flight = [asyncio.create_task(dispatch(edge, agent_id=agent.id)) for _ in range(10)]
     await remove_mid_flight(edge, server, agent.id, works=10)
 

@@ -1,9 +1,10 @@
 """How fast the cores are, and which round of several counts."""
 
+import asyncio
 import os
 from pathlib import Path
 
-from tests.bench.core_meter import CoreWork, core_meter, told
+from tests.bench.core_meter import CoreWork, core_meter, cores_noted
 from tests.bench.linux import Surroundings
 from tests.bench.load import Measured
 from tests.bench.report import MeasuredRow
@@ -26,16 +27,19 @@ def measured(*, requests: int, piece_us: float, stolen_percent: float = 0) -> Me
     )
 
 
-async def test_a_meter_works_on_every_core_until_its_context_ends(tmp_path: Path) -> None:
+async def test_a_meter_works_until_its_context_ends(tmp_path: Path) -> None:
     before = dict(os.environ)
     noted: dict[str, float] = {}
 
     with core_meter(tmp_path / "cores"):
         first = CoreWork.read()
-        with told(noted, "meanwhile"):
+        with cores_noted(noted, "meanwhile"):
             await until(lambda: CoreWork.read().pieces >= first.pieces + 4)
         last = CoreWork.read()
+    ended = (tmp_path / "cores").read_bytes()
+    await asyncio.sleep(0.3)  # several pieces' time
 
+    assert (tmp_path / "cores").read_bytes() == ended
     assert os.environ == before
     assert 0 < last.fastest_us <= last.piece_us
     assert last.since(first).pieces == last.pieces - first.pieces

@@ -106,6 +106,6 @@ async def test_it_may_open_as_many_files_as_the_system_allows_within_reason() ->
 async def test_waiting_ends_when_it_is_said_to() -> None:
     stop = Stop()
     stop.now()
-    await asyncio.wait_for(stop.wait(), 10)  # it collects garbage first, of all tests before it
+    await asyncio.wait_for(stop.wait(), 1)
 
     assert (stop.asked_for, stop.exit_status) == (True, 0)
