@@ -86,7 +86,7 @@ def recall(reader: LogReader) -> Recalled:
         if checkpoint.size <= 0:
             return Recalled(checkpoint, first_bad=0)
         try:
-            return Recalled(checkpoint, _stored_tree(snapshot, checkpoint.size))
+            return Recalled(checkpoint, stored_tree(snapshot, checkpoint.size))
         except (ProofRefused, LogDamaged, ValueError, TypeError, KeyError):
             return Recalled(checkpoint, first_bad=first_difference(snapshot, checkpoint.size))
 
@@ -120,7 +120,7 @@ def key_changes_in(snapshot: Snapshot) -> list[str]:
     return [note for row in reversed(rows) if (note := _note_in(row))]
 
 
-def stored_tile(snapshot: Snapshot, size: int) -> Callable[[int, int], bytes]:
+def _stored_tile(snapshot: Snapshot, size: int) -> Callable[[int, int], bytes]:
     """The tiles of a tree of this size as they are stored, the last leaves from their entries."""
 
     def tile(level: int, number: int) -> bytes:
@@ -141,8 +141,12 @@ def leaves_of(snapshot: Snapshot, indexes: Sequence[int]) -> bytes:
     return b"".join(leaf_hash(found[index]) for index in indexes)
 
 
-def _stored_tree(snapshot: Snapshot, size: int) -> Grown:
-    tile = stored_tile(snapshot, size)
+def stored_tree(snapshot: Snapshot, size: int) -> Grown:
+    """The tree of this size as its tiles say, and the last entry in it.
+
+    Raises ProofRefused, LogDamaged, ValueError, TypeError or KeyError where tiles or that entry are gone or others.
+    """
+    tile = _stored_tile(snapshot, size)
     edge, index = recalled(size, tile), size - 1
     fingerprint = snapshot.fingerprints([index])[index]
     # After a full tile the edge holds no leaf at all, and what is appended next must be linked to one that was signed.

@@ -4,22 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from audit.application.evidence import Readable
-from audit.application.growing import stored_tile
+from audit.application.growing import stored_tree
 from audit.application.ports import Filters, LogDamaged, LogReader, Snapshot
 from audit.application.signing import Known, NotSigned, Signed, newest_signed
 from audit.domain.chain import EMPTY, Head
 from audit.domain.entry import Row, follows, lacking
 from audit.domain.erasure import erasure_in
 from audit.domain.proving import NotProved, Proofs
-from audit.domain.tree import cut, recalled
+from audit.domain.tree import cut
 from audit.domain.verification import NOTHING, Marks, Prefix, Verification
-from shared.tlog.merkle import Frontier, leaf_hash
+from shared.tlog.merkle import Frontier, ProofRefused, leaf_hash
 from shared.tlog.tiles import TILE_WIDTH
 
 WHOLE_UP_TO = 10_000
 """Up to so many entries the whole log is verified for every query."""
 
 CHUNK = 500
+FEW_NEW = 64
+"""More new entries than these are verified by the next pass; each look at the end would read them once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def look(reader: LogReader, questions: Sequence[Question], known: Known) -> Find
             findings = _verify(snapshot, Prefix(counted=last), known, last)
             findings.whole = True
         else:
-            findings = _verify_end(snapshot, known, last)
+            findings = _verify_end(snapshot, known, last, at_most=WHOLE_UP_TO)
         findings.found = [_find(snapshot, question) for question in questions]
         if not findings.whole:
             _vouch(snapshot, findings)
@@ -106,9 +108,12 @@ def look(reader: LogReader, questions: Sequence[Question], known: Known) -> Find
 
 
 def look_at_end(reader: LogReader, known: Known) -> Findings:
-    """Verifies what was appended since the newest checkpoint that was met before."""
+    """Verifies what was appended since the newest checkpoint that was met before, or relied on for its tiles.
+
+    Where more than FEW_NEW entries were, the tiles take the place of those up to the newest checkpoint.
+    """
     with reader.snapshot() as snapshot:
-        return _verify_end(snapshot, known, snapshot.last_index())
+        return _verify_end(snapshot, known, snapshot.last_index(), at_most=FEW_NEW)
 
 
 def look_at_stretch(reader: LogReader, start: Prefix, known: Known, entries: int) -> Findings:
@@ -147,13 +152,25 @@ def are_tiles_sound(reader: LogReader, known: Known) -> bool:
     return True
 
 
-def _verify_end(snapshot: Snapshot, known: Known, last: int) -> Findings:
+def _verify_end(snapshot: Snapshot, known: Known, last: int, *, at_most: int) -> Findings:
     base = known.base
-    if last - base.head.index > WHOLE_UP_TO or not base.size:
+    if last - base.head.index > at_most or not base.size:
         base = _as_the_tiles_say(snapshot, known)
-    if last - base.head.index > WHOLE_UP_TO:
-        return Findings(prefix=base, proved=base, behind=True)
+    if last - base.head.index > at_most:
+        return _behind(snapshot, base, known, last)
     return _verify(snapshot, base, known, last)
+
+
+def _behind(snapshot: Snapshot, base: Prefix, known: Known, last: int) -> Findings:
+    """What can be said without reading the entries: whether the log is as long as it was, and its checkpoint signed."""
+    findings = Findings(prefix=base, proved=base, behind=True)
+    if last < known.seen.index:
+        findings.found_bad(last + 1)
+    try:
+        findings.newest = newest_signed(snapshot, known)
+    except NotSigned as error:
+        findings.found_bad(error.after)
+    return findings
 
 
 def _verify(snapshot: Snapshot, start: Prefix, known: Known, last: int, *, ends: bool = True) -> Findings:
@@ -198,19 +215,17 @@ def _as_the_tiles_say(snapshot: Snapshot, known: Known) -> Prefix:
             return known.base
         prefix = _from_tiles(snapshot, signed.checkpoint.size)
         extends = not known.base.size or _from_tiles(snapshot, known.base.size).tree == known.base.tree
-    except (NotSigned, LogDamaged, ValueError, TypeError, KeyError):
+    except (NotSigned, ProofRefused, LogDamaged, ValueError, TypeError, KeyError):
         return known.base
     return prefix if extends and prefix.tree.root == signed.checkpoint.root else known.base
 
 
 def _from_tiles(snapshot: Snapshot, size: int) -> Prefix:
-    """Raises ValueError, TypeError or KeyError where tiles or entries are gone."""
-    edge = recalled(size, stored_tile(snapshot, size))
-    head = Head(size - 1, snapshot.fingerprints([size - 1])[size - 1])
-    tiles = size // TILE_WIDTH
-    return Prefix(
-        head, Frontier(tiles, edge.frontier.hashes[: tiles.bit_count()]), tuple(cut(edge.tiles[0])), proved=size
-    )
+    """Raises what `stored_tree` does."""
+    stored = stored_tree(snapshot, size)
+    tiles, edge = size // TILE_WIDTH, stored.edge
+    upper = Frontier(tiles, edge.frontier.hashes[: tiles.bit_count()])
+    return Prefix(stored.head, upper, tuple(cut(edge.tiles[0])), proved=size)
 
 
 def _find(snapshot: Snapshot, question: Question) -> Found:

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class Scrubber:
-    """Verifies new entries within a second, and all of them in passes that begin at most every 20 s.
+    """Verifies a few new entries within a second, and all of them in passes that begin at most every 20 s.
 
     What was verified once is afterwards compared by a digest of all that is stored of it, a quarter of the work. Where
     that differs (an erasure, or damage), everything is verified anew, as fast as it goes.
