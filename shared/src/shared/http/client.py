@@ -45,6 +45,8 @@ class HttpClient:
         AnswerMalformed, and ValueError for what cannot be sent.
         """
         request = render(method, peer, target, headers, body)
+        # What else is ready goes first: requests are then written one after the other, and wake the server once.
+        await asyncio.sleep(0)
         connection = self._pool.take(peer) or await self._pool.open(peer, until)
         response = connection.ask(request, until)
         try:

@@ -86,7 +86,9 @@ class Exchange:
             self._task.cancel()
 
     async def answer(self, status: int, common: bytes, headers: Sequence[Header], body: bytes) -> None:
-        """Writes the answer at once and ends the exchange. `common` is a block of `header_lines`."""
+        """Writes the answer in one go and ends the exchange. `common` is a block of `header_lines`."""
+        # What else is ready goes first: answers are then written one after the other, and wake their readers once.
+        await asyncio.sleep(0)
         cycle = self._cycle
         if cycle.flow.write_paused and not cycle.disconnected:
             await cycle.flow.drain()
