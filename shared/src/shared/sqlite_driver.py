@@ -4,6 +4,7 @@ aiosqlite makes four: for the cursor, to execute, to fetch and to close. Each ta
 machine is idle, which was most of what a log-in cost beyond its hash.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -38,9 +39,15 @@ class DirectConnection(aiosqlite.Connection):
     """A connection whose cursors are such ones. `check_same_thread` must be off, as SQLAlchemy has it for files."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(lambda: sqlite3.connect(*args, **options), iter_chunk_size=64)
+        super().__init__(lambda: self._open(*args, **options), iter_chunk_size=64)
         self._thread.daemon = True  # as SQLAlchemy does: a connection that nobody closed must not keep the process
         self._uncertain = False
+        self._opened: sqlite3.Connection | None = None
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Ends the thread, which first closes what it has opened, also for somebody who was cancelled meanwhile."""
+        self._tx.put_nowait((None, self._close_opened))
+        return super().stop()
 
     @asynccontextmanager
     async def cursor(self) -> AsyncIterator[DirectCursor]:  # type: ignore[override]  # a context manager as well
@@ -52,6 +59,14 @@ class DirectConnection(aiosqlite.Connection):
         if self._uncertain or self._conn.in_transaction:
             await super().rollback()
             self._uncertain = False
+
+    def _open(self, *args: Any, **options: Any) -> sqlite3.Connection:
+        self._opened = sqlite3.connect(*args, **options)
+        return self._opened
+
+    def _close_opened(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
     async def _execute(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
         was_uncertain, self._uncertain = self._uncertain, True

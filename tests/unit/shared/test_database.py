@@ -1,4 +1,6 @@
 import asyncio
+import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,31 @@ async def test_a_writer_that_is_cancelled_anywhere_leaves_neither_lock_nor_half_
 
     # One may have been at its commit, which cannot be called back; none is done in part.
     assert await count(database) % 20 == 1
+
+
+async def test_a_connection_that_nobody_waits_for_any_more_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[sqlite3.Connection] = []
+    connect, may_open = sqlite3.connect, threading.Event()
+
+    def slowly(*args: Any, **options: Any) -> sqlite3.Connection:
+        may_open.wait(5)
+        opened.append(connect(*args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", slowly)
+    connection = DirectConnection(tmp_path / "x.db", check_same_thread=False)
+    connecting = asyncio.ensure_future(connection)
+    await asyncio.sleep(0.05)
+    connecting.cancel()
+    await asyncio.wait([connecting])
+    may_open.set()
+    await asyncio.to_thread(connection._thread.join, 5)
+
+    assert connecting.cancelled()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
 
 
 async def test_a_statement_is_one_hand_over_to_the_thread(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

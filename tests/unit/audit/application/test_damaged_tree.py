@@ -16,12 +16,12 @@ from shared.errors import Forbidden
 from shared.principal import Caller, Principal, PrincipalKind, Role
 from shared.tlog.checkpoints import open_checkpoint
 from shared.tlog.key_changes import key_change
-from tests.unit.audit.application.replicas import ORIGIN, Replica, signed_log
+from tests.unit.audit.application.replicas import ORIGIN, NewWriter, Replica, signed_log
 from tests.unit.audit.logs import draft, fill, forge
 
 
-def changes(log_file: Path, tree: Tree, knowledge: Knowledge, keys: NoteKeys) -> KeyChanges:
-    return KeyChanges(tree, keys, Appends(SqliteLogWriter(log_file), knowledge))
+def changes(writer: SqliteLogWriter, tree: Tree, knowledge: Knowledge, keys: NoteKeys) -> KeyChanges:
+    return KeyChanges(tree, keys, Appends(writer, knowledge))
 
 
 def asked_by(role: Role) -> CallContext:
@@ -111,7 +111,7 @@ async def test_a_change_of_the_key_is_met_whatever_stands_beside_its_body(
 
 
 async def test_a_change_that_another_replica_began_and_died_in_is_finished_before_the_next(
-    log_file: Path, replica: Replica, keys: NoteKeys
+    log_file: Path, replica: Replica, keys: NoteKeys, new_writer: NewWriter
 ) -> None:
     tree, knowledge = replica()
     await signed_log(log_file, tree, 3)
@@ -120,7 +120,7 @@ async def test_a_change_that_another_replica_began_and_died_in_is_finished_befor
     second = keys.prepare_next().verifier
     await fill(log_file, [draft(action="audit.key_changed", details={"note": key_change(first, second)})])
 
-    changed = await changes(log_file, tree, knowledge, keys).change(asked_by(Role.ADMIN))
+    changed = await changes(new_writer(), tree, knowledge, keys).change(asked_by(Role.ADMIN))
 
     newest = await tree.newest()
     assert newest is not None
@@ -130,7 +130,7 @@ async def test_a_change_that_another_replica_began_and_died_in_is_finished_befor
 
 
 async def test_a_change_that_died_before_its_entry_is_as_if_it_had_never_been(
-    log_file: Path, replica: Replica, keys: NoteKeys
+    log_file: Path, replica: Replica, keys: NoteKeys, new_writer: NewWriter
 ) -> None:
     keys.prepare_next()
     tree, knowledge = replica()
@@ -141,15 +141,15 @@ async def test_a_change_that_died_before_its_entry_is_as_if_it_had_never_been(
     first = keys.current().verifier
     assert open_checkpoint(newest.note, first).size == 3
 
-    changed = await changes(log_file, tree, knowledge, keys).change(asked_by(Role.ADMIN))
+    changed = await changes(new_writer(), tree, knowledge, keys).change(asked_by(Role.ADMIN))
     assert changed.old == first
 
 
-async def test_whoever_is_no_admin_changes_no_key(log_file: Path, replica: Replica, keys: NoteKeys) -> None:
+async def test_whoever_is_no_admin_changes_no_key(replica: Replica, keys: NoteKeys, new_writer: NewWriter) -> None:
     tree, knowledge = replica()
     before = keys.current().verifier
 
     with pytest.raises(Forbidden):
-        await changes(log_file, tree, knowledge, keys).change(asked_by(Role.OPERATOR))
+        await changes(new_writer(), tree, knowledge, keys).change(asked_by(Role.OPERATOR))
 
     assert keys.current().verifier == before

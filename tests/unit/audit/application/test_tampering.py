@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,13 @@ class Process:
         self.knowledge.learn(findings, began=time.monotonic())
 
 
+@pytest.fixture
+def log(empty_log: Path) -> Iterator[Log]:
+    log = Log(empty_log)
+    yield log
+    log.connection.close()
+
+
 def size_of_log(rng: random.Random) -> int:
     return rng.choice([rng.randint(1, 8), rng.randint(1, 8), rng.randint(9, 30)])
 
@@ -75,9 +83,8 @@ def check(log: Log, process: Process, tamper: Tampering, rng: random.Random, con
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_tampering_while_the_process_lives_is_found(empty_log: Path, part: int) -> None:
+def test_every_tampering_while_the_process_lives_is_found(log: Log, part: int) -> None:
     rng = random.Random(f"alive {part}")
-    log = Log(empty_log)
     for number in range(LOGS // 2):
         log_of(size_of_log(rng) if number else 350, rng, log)
         process = Process(log, rng)
@@ -88,9 +95,8 @@ def test_every_tampering_while_the_process_lives_is_found(empty_log: Path, part:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_tampering_while_the_process_is_down_is_found(empty_log: Path, part: int) -> None:
+def test_every_tampering_while_the_process_is_down_is_found(log: Log, part: int) -> None:
     rng = random.Random(f"down {part}")
-    log = Log(empty_log)
     for number in range(LOGS // 2):
         log_of(size_of_log(rng) if number else 350, rng, log)
         log.sign()
@@ -99,9 +105,8 @@ def test_every_tampering_while_the_process_is_down_is_found(empty_log: Path, par
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_untouched_logs_are_accepted_however_they_grow(empty_log: Path, part: int) -> None:
+def test_untouched_logs_are_accepted_however_they_grow(log: Log, part: int) -> None:
     rng = random.Random(f"untouched {part}")
-    log = Log(empty_log)
     for number in range(UNTOUCHED // 4):
         log_of(rng.randint(0, 8) if number else 300, rng, log)
         process = Process(log, rng)
@@ -111,9 +116,8 @@ def test_untouched_logs_are_accepted_however_they_grow(empty_log: Path, part: in
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_a_log_rolled_back_while_the_process_lives_is_found(empty_log: Path, part: int) -> None:
+def test_a_log_rolled_back_while_the_process_lives_is_found(log: Log, part: int) -> None:
     rng = random.Random(f"rolled back {part}")
-    log = Log(empty_log)
     for number in range(100):
         log_of(size_of_log(rng), rng, log)
         old = log.tables()
@@ -129,11 +133,10 @@ def test_a_log_rolled_back_while_the_process_lives_is_found(empty_log: Path, par
 
 @pytest.mark.parametrize("long_from", [10_000, 5])
 def test_a_checkpoint_that_is_gone_while_the_process_lives_is_missed(
-    empty_log: Path, monkeypatch: pytest.MonkeyPatch, long_from: int
+    log: Log, monkeypatch: pytest.MonkeyPatch, long_from: int
 ) -> None:
     monkeypatch.setattr(inspection, "WHOLE_UP_TO", long_from)
     rng = random.Random("gone")
-    log = Log(empty_log)
     log_of(30, rng, log)
     log.sign()
     process = Process(log, rng)
