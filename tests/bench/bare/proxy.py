@@ -4,7 +4,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class BareProxy:
 
     def recorded(self) -> int:
         """Entries committed so far."""
-        with sqlite3.connect(f"file:{self._log}?mode=ro", uri=True) as database:
+        with closing(sqlite3.connect(f"file:{self._log}?mode=ro", uri=True)) as database, database:
             count: int = database.execute("SELECT count(*) FROM entries").fetchone()[0]
         return count
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -211,7 +212,7 @@ async def test_a_key_moved_in_the_database_is_not_sent_to_another_origin(
 ) -> None:
     agent = await register(edge, server, api_key=CANARY)
     asked = len(server.requests)
-    with sqlite3.connect(data_dir / "orchestrator.db") as database:
+    with closing(sqlite3.connect(data_dir / "orchestrator.db")) as database, database:
         database.execute(
             "UPDATE agents SET endpoint = ? WHERE id = ?", (f"http://localhost:{server.port}/v1", agent.id)
         )
@@ -495,7 +496,7 @@ async def test_built_in_agents_come_once(data_dir: Path, nats: Nats, audit: Audi
 async def test_health_really_asks_the_database(edge: Bus, data_dir: Path) -> None:
     contract = health_contract("orchestrator")
     before = await edge.call(contract, NOTHING, by())
-    with sqlite3.connect(data_dir / "orchestrator.db") as database:
+    with closing(sqlite3.connect(data_dir / "orchestrator.db")) as database, database:
         database.execute("DROP TABLE registry")
 
     with pytest.raises(PlatformError) as failure:

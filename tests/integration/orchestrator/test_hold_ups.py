@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -71,7 +72,7 @@ async def test_a_body_of_1_mib_holds_nobody_up(edge: Bus, server: Upstream, name
 
 def multiply_agents(database: Path, count: int) -> None:
     """As many agents like the one that is there; a tag tells the last."""
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(agents)")]
         changed = {"id": "id || n", "name": "name || n", "name_key": "name_key || n"}
         changed["tags"] = f"CASE n WHEN {count} THEN '[\"last\"]' ELSE tags END"
@@ -164,7 +165,7 @@ async def test_a_database_that_cannot_be_written_holds_no_dispatch_up(
         database.close()
 
     async def is_saved() -> bool:
-        with sqlite3.connect(data_dir / "orchestrator.db") as connection:
+        with closing(sqlite3.connect(data_dir / "orchestrator.db")) as connection, connection:
             used = connection.execute(
                 "SELECT sum(tokens) FROM token_usage WHERE key_id = ?", (who.credential_id,)
             ).fetchone()
