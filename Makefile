@@ -1,5 +1,5 @@
 # Everything but the environment itself is done by deploy/local; see `make help`.
-# PYTHON=python3.12 make up   chooses the interpreter that .venv is made with.
+# PYTHON=python3.13 make up   chooses the interpreter that .venv is made with.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help

@@ -9,7 +9,7 @@ import sys
 if sys.version_info < (3, 11):  # noqa: UP036 - this script is what says so
     sys.exit(
         f"PeanutAgent needs Python 3.11 or newer and {sys.executable} is {sys.version_info[0]}.{sys.version_info[1]}: "
-        "install one and name it, for example PYTHON=python3.12 make up"
+        "install one and name it, for example PYTHON=python3.13 make up"
     )
 
 import contextlib

@@ -37,8 +37,8 @@ class Figures:
 
     rows: Mapping[tuple[str, int], Measured]
     """By row name and concurrency."""
-    memory_mb: Mapping[str, float]
-    """Resident memory by role, of its largest process."""
+    rested_memory_mb: Mapping[str, float]
+    """Resident memory some quiet seconds after the load by role, of its largest process."""
     start_s: float | None
     scrypt_ms: float | None
     leaving_ms: Mapping[tuple[Moment, int], Mapping[str, float]] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Standing:
 def standings(figures: Figures) -> list[Standing]:
     """Every limit that this benchmark can speak of."""
     upstream_ms = figures.latency_ms("upstream", 1, "p50")
-    services_mb = [figures.memory_mb[name] for name in SERVICES if name in figures.memory_mb]
+    services_mb = [figures.rested_memory_mb[name] for name in SERVICES if name in figures.rested_memory_mb]
     return [
         _at_least("dispatch at 16", "requests/s", figures.rate("dispatch", 16), 1_200, 2_000),
         _at_least("dispatch at 64", "requests/s", figures.rate("dispatch", 64), 1_800, 3_000),

@@ -86,7 +86,9 @@ class Report:
     streams: list[MeasuredStreams] = field(default_factory=list)
     records: list[RecordCheck] = field(default_factory=list)
     memory_mb: dict[str, float] = field(default_factory=dict)
-    """Resident memory after the load by role, of its largest process."""
+    """Resident memory right after the load by role, of its largest process."""
+    rested_memory_mb: dict[str, float] = field(default_factory=dict)
+    """The same some quiet seconds later."""
     starts_s: dict[str, float] = field(default_factory=dict)
     """Time until every service answers: "first" on an empty data folder, "again" on one that is in use."""
     scrypt_ms: float | None = None
@@ -104,7 +106,7 @@ class Report:
     def standings(self) -> list[Standing]:
         figures = Figures(
             rows={(row.name, row.measured.connections): row.measured for row in self.rows},
-            memory_mb=self.memory_mb,
+            rested_memory_mb=self.rested_memory_mb,
             start_s=self.starts_s.get("again", self.starts_s.get("first")),
             scrypt_ms=self.scrypt_ms,
             leaving_ms=self.leaving.times_ms if self.leaving else {},
@@ -188,6 +190,7 @@ def to_json(report: Report) -> str:
         "streams": [_streams_content(row) for row in report.streams],
         "records": [asdict(check) | {"complete": check.complete} for check in report.records],
         "memory_mb": report.memory_mb,
+        "rested_memory_mb": report.rested_memory_mb,
         "starts_s": report.starts_s,
         "scrypt_ms": report.scrypt_ms,
         "fastest_us": report.fastest_us,
@@ -237,7 +240,8 @@ def to_text(report: Report) -> str:
     if report.disturbances:
         parts.append(f"Not a quiet machine, so too low: {'; '.join(report.disturbances)}.")
     if report.memory_mb:
-        parts.append(f"Memory after load, MB: {listed(report.memory_mb.items(), '.0f')}")
+        parts.append(f"Memory right after load, MB: {listed(report.memory_mb.items(), '.0f')}")
+        parts.append(f"Memory when the load was over, MB: {listed(report.rested_memory_mb.items(), '.0f')}")
     if report.starts_s:
         parts.append(f"Start to all ready, s: {listed(report.starts_s.items(), '.1f')}")
     if report.scrypt_ms is not None:

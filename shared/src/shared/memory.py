@@ -4,11 +4,14 @@ import asyncio
 import ctypes
 import os
 import sys
+import time
 from pathlib import Path
 
 LOOK_EVERY_S = 5.0
 GROWN_BY_BYTES = 8_000_000
 """By so much the process must have grown since the last time for giving back to be worth its 4 ms."""
+BUSY_SHARE = 0.1
+"""Of a core: who uses more of it is at work, and what it gives back it will want again."""
 
 _M_ARENA_MAX = -8  # of mallopt(3)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -30,17 +33,20 @@ def give_back() -> None:
 
 
 async def keep_giving_back() -> None:
-    """Gives back again and again, whenever the process has grown; to be cancelled."""
+    """Gives back whenever the process has grown, and when it has come to rest after work; to be cancelled."""
     if not _is_glibc():
         return
-    size = resident_bytes()
+    size, spent, was_busy = resident_bytes(), time.process_time(), False
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
-        if resident_bytes() > size + GROWN_BY_BYTES:
+        before, spent = spent, time.process_time()
+        is_busy = spent - before > BUSY_SHARE * LOOK_EVERY_S
+        if resident_bytes() > size + GROWN_BY_BYTES or (was_busy and not is_busy):
             give_back()
             size = resident_bytes()
         else:
             size = min(size, resident_bytes())
+        was_busy = is_busy
 
 
 def resident_bytes() -> int:

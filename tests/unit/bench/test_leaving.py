@@ -21,7 +21,7 @@ def test_one_missing_or_recorded_twice_is_not(counts: dict[str, int]) -> None:
 
 
 def test_the_slowest_of_a_hundred_is_what_the_goal_speaks_of() -> None:
-    figures = Figures(rows={}, memory_mb={}, start_s=None, scrypt_ms=None, leaving_ms=ALL.times_ms)
+    figures = Figures(rows={}, rested_memory_mb={}, start_s=None, scrypt_ms=None, leaving_ms=ALL.times_ms)
 
     verdicts = {
         line.title: line.verdict

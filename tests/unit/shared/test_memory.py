@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from itertools import accumulate
 
 import pytest
 
@@ -57,3 +58,29 @@ async def test_a_process_that_does_not_grow_is_left_alone(monkeypatch: pytest.Mo
 
     assert given == []
     assert resident_bytes() > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "times"),
+    [([0.0] * 9, 0), ([9.0, 0.0, 0.0, 0.0], 1), ([9.0] * 9, 0), ([9.0, 0.0, 9.0, 9.0, 0.0, 0.0], 2)],
+)
+async def test_a_process_gives_back_once_when_it_comes_to_rest(
+    monkeypatch: pytest.MonkeyPatch, cpu_s: list[float], times: int
+) -> None:
+    given: list[int] = []
+    spent = accumulate(cpu_s, initial=0.0)
+
+    def process_time() -> float:
+        for seconds in spent:
+            return seconds
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(memory, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 50_000_000)
+    monkeypatch.setattr(memory, "give_back", lambda: given.append(1))
+    monkeypatch.setattr("shared.memory.time.process_time", process_time)
+    task = asyncio.create_task(keep_giving_back())
+    await asyncio.wait([task])
+
+    assert task.cancelled()
+    assert len(given) == times
