@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import quantiles
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import httpx
 
@@ -34,7 +34,9 @@ from shared.bus import Bus, call_context, connect, write
 from shared.clock import utc_now
 from shared.contracts.audit import Action, Append, NewEntry, Outcome, Phase, append_contract
 from shared.ids import new_id
-from tests.bench.core_meter import cores_noted
+from tests.bench.core_meter import CoreWork, cores_noted
+from tests.bench.linux import QUIET_PERCENT
+from tests.bench.measuring import progress
 from tests.bench.system import System
 
 PAGE = 100
@@ -94,8 +96,8 @@ class _Direct:
         return work()
 
 
-def audit_log(data_dir: Path, *, upstream_port: int, entries: int, measured_s: float) -> AuditLog:
-    """Measure a log of so many entries."""
+def audit_log(data_dir: Path, *, upstream_port: int, entries: int, measured_s: float, rounds: int) -> AuditLog:
+    """Measure a log of so many entries; its export is verified again until the cores are quick, so often at most."""
     system = System(data_dir, upstream_port=upstream_port)
     system.start()
     key = system.api_key
@@ -107,8 +109,11 @@ def audit_log(data_dir: Path, *, upstream_port: int, entries: int, measured_s: f
         figures = asyncio.run(_measured(system, data_dir, key, measured_s, export))
     finally:
         system.stop()
-    with cores_noted(figures.piece_us, "checked_per_second"):
-        checked = _checked(export, data_dir / "audit" / "note.pub")
+    verifications = [_checked(export, data_dir / "audit" / "note.pub")]
+    while len(verifications) < rounds and not verifications[-1].is_quiet:
+        verifications.append(_checked(export, data_dir / "audit" / "note.pub"))
+    quietest = min(verifications, key=lambda each: each.piece_us)
+    figures.piece_us["checked_per_second"], checked = quietest
     return AuditLog(entries=entries, start_s=system.started_in_s, checked_per_second=checked, **asdict(figures))
 
 
@@ -301,14 +306,27 @@ async def _start_of_service(system: System, bus: Bus) -> float:
             continue
 
 
-def _checked(file: Path, key: Path) -> float:
+class _Verification(NamedTuple):
+    piece_us: float
+    per_second: float
+
+    @property
+    def is_quiet(self) -> bool:
+        return self.piece_us <= CoreWork.read().fastest_us * 100 / QUIET_PERCENT
+
+
+def _checked(file: Path, key: Path) -> _Verification:
     command = [sys.executable, peanut_verify.__file__, str(file), "--key", str(key), "--json"]
-    began = time.monotonic()
+    before, began = CoreWork.read(), time.monotonic()
     found = json.loads(subprocess.run(command, check=False, capture_output=True).stdout)
     seconds = time.monotonic() - began
     if found["status"] != "valid":
         raise RuntimeError(f"the export is not valid: {found}")
-    return float(found["entries"]) / seconds
+    verification = _Verification(CoreWork.read().since(before).piece_us, found["entries"] / seconds)
+    progress(
+        f"peanut-verify: {verification.per_second:,.0f}/s, a piece of the cores' work {verification.piece_us:.0f} us"
+    )
+    return verification
 
 
 def _entry() -> NewEntry:

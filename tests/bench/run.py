@@ -86,6 +86,7 @@ def run(options: Options) -> Report:
                 upstream_port=upstream.port,
                 entries=options.audit_entries,
                 measured_s=options.measured_s,
+                rounds=options.rounds,
             )
         if "login-timing" in options.only:
             progress("log-ins that are refused")
