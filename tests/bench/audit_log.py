@@ -36,7 +36,7 @@ from shared.contracts.audit import Action, Append, NewEntry, Outcome, Phase, app
 from shared.ids import new_id
 from tests.bench.core_meter import CoreWork, cores_noted
 from tests.bench.linux import QUIET_PERCENT
-from tests.bench.measuring import progress
+from tests.bench.progress import progress
 from tests.bench.system import System
 
 PAGE = 100

@@ -1,6 +1,5 @@
 """Measuring one row after the other, and saying on stderr where it is."""
 
-import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from tests.bench.core_meter import CoreWork
 from tests.bench.linux import Surroundings
 from tests.bench.load import Load, Measured, collect, measure, start
 from tests.bench.profile import profile
+from tests.bench.progress import progress
 from tests.bench.report import MeasuredRow, MeasuredStreams, Report
 from tests.bench.rows import NAMES, Row, Target
 from tests.bench.stream_load import StreamLoad, StreamsMeasured, measure_streams
@@ -139,8 +139,3 @@ class Measuring:
 
 def _is_quiet(measured: Surroundings) -> bool:
     return measured.is_quiet(CoreWork.read().fastest_us)
-
-
-def progress(text: str) -> None:
-    """Tell a person where the run is, on stderr."""
-    print(text, file=sys.stderr, flush=True)

@@ -17,8 +17,9 @@ from tests.bench.leaving import leaving
 from tests.bench.linux import resident_mb
 from tests.bench.login_timing import login_timing
 from tests.bench.machine import this_machine
-from tests.bench.measuring import Measuring, Options, progress
+from tests.bench.measuring import Measuring, Options
 from tests.bench.processes import child, first_line, python_module
+from tests.bench.progress import progress
 from tests.bench.report import RecordCheck, Report
 from tests.bench.rows import Row, Target, bare_row, dispatch_row, system_rows, upstream_row
 from tests.bench.scrypt import scrypt_ms

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from tests.bench.core_meter import core_meter
 from tests.bench.load import Load, measure
-from tests.bench.measuring import progress
 from tests.bench.peers.comparison import Cell, Line, to_text
 from tests.bench.peers.litellm import LiteLlm
 from tests.bench.peers.peer import WORKERS, CannotBeInstalled, DoesNotStart, Peer, running
 from tests.bench.peers.portkey import Portkey
 from tests.bench.processes import end_on_sigterm, free_port
+from tests.bench.progress import progress
 from tests.bench.rows import Row, Target, chat_row, upstream_row
 from tests.bench.run import running_upstream
 from tests.bench.stream_load import StreamLoad, measure_streams
