@@ -26,7 +26,7 @@ class BareProxy:
 
     def recorded(self) -> int:
         """Entries committed so far."""
-        with closing(sqlite3.connect(f"file:{self._log}?mode=ro", uri=True)) as database, database:
+        with closing(sqlite3.connect(f"file:{self._log}?mode=ro", uri=True)) as database:
             count: int = database.execute("SELECT count(*) FROM entries").fetchone()[0]
         return count
 

@@ -165,7 +165,7 @@ async def test_a_database_that_cannot_be_written_holds_no_dispatch_up(
         database.close()
 
     async def is_saved() -> bool:
-        with closing(sqlite3.connect(data_dir / "orchestrator.db")) as connection, connection:
+        with closing(sqlite3.connect(data_dir / "orchestrator.db")) as connection:
             used = connection.execute(
                 "SELECT sum(tokens) FROM token_usage WHERE key_id = ?", (who.credential_id,)
             ).fetchone()

@@ -165,13 +165,12 @@ async def caught_up(log_file: Path, workshop: Threads, entries: int) -> tuple[Sc
 async def test_a_few_new_entries_are_verified_at_once_and_many_by_the_next_pass(
     log_file: Path, workshop: Threads
 ) -> None:
-    _, knowledge, read = await caught_up(log_file, workshop, 40)
+    scrubber, knowledge, read = await caught_up(log_file, workshop, 40)
     assert (read, knowledge.known.base.size) == ([300], 330)
 
     await fill(log_file, 400)
     sign(log_file)
     read.clear()
-    scrubber = Scrubber(Counting(log_file, read), knowledge, workshop)
     await scrubber.catch_up()
     assert (read, knowledge.known.base.size) == ([], 740)
 
